@@ -1,0 +1,4 @@
+package rpc
+
+// IgnoreSIGPIPE does nothing: Windows has no such signal.
+func IgnoreSIGPIPE() (stop func()) { return func() {} }

@@ -274,6 +274,7 @@ func TestTrustHash(t *testing.T) {
 		"probe word": hash("  web: {command: npm run dev, dir: web, env_file: .env, ready: {exec: 'a\\ b'}}\n", `"dev": "x"`),
 		"script":     hash("  web: "+entry+"\n", `"dev": "y"`),
 		"pre script": hash("  web: "+entry+"\n", `"dev": "x", "predev": "y"`),
+		"variable":   hash("  web: {command: npm run dev, dir: web, env_file: .env, ready: {exec: a b}, env: {NODE_OPTIONS: --import=./x.mjs}}\n", `"dev": "x"`),
 		"name":       hash("  api: "+entry+"\n", `"dev": "x"`),
 		"server":     hash("  web: "+entry+"\n  api: {command: a}\n", `"dev": "x"`),
 	} {
@@ -288,6 +289,13 @@ func TestTrustHash(t *testing.T) {
 		if same != base {
 			t.Errorf("%s: the hash changed", name)
 		}
+	}
+	one, two := "  a: {command: x, env: {A: one}}\n", "  a: {command: x, env: {A: two}}\n"
+	if hash(one, "") == hash(two, "") {
+		t.Error("another value of a variable: the hash did not change")
+	}
+	if got := Commands(nil, valid(t, Parse("version: 1\nservers:\n"+one, "p", nil, nil)).Project).Commands[0]; !reflect.DeepEqual(got.Env, []string{"A"}) {
+		t.Errorf("shown of the environment: %v, want the names only", got.Env)
 	}
 	if hash("  a: {command: x}\n  b: {command: y}\n", "") != hash("  b: {command: y}\n  a: {command: x}\n", "") {
 		t.Error("the hash depends on the order in the file")

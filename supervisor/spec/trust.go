@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -16,13 +17,16 @@ import (
 )
 
 // Commands is what a person is shown, and asked to trust, before anything of
-// the project runs: each server's argv, directory, names of env files and exec
-// probes, and the text of the package.json scripts that its command names, with
-// their pre and post scripts. The hash is over exactly that, whatever the order
-// of the servers in the file. The state is always untrusted: whether the hash
-// is known is for the caller.
+// the project runs: each server's argv, directory, names of env files, of
+// variables, and exec probes, and the text of the package.json scripts that its
+// command names, with their pre and post scripts. The hash is over exactly
+// that, and over the variables' values (NODE_OPTIONS and LD_PRELOAD run code,
+// but a value may be a secret and is not shown), whatever the order of the
+// servers in the file. The state is always untrusted: whether the hash is known
+// is for the caller.
 func Commands(fsys fs.FS, p *Project) status.Trust {
 	t := status.Trust{State: status.Untrusted, Commands: []status.TrustCommand{}}
+	values := map[string]map[string]string{}
 	for _, s := range p.Servers {
 		c := status.TrustCommand{Server: s.Name, Argv: slices.Clone(s.Command), Dir: s.Dir, EnvFiles: slices.Clone(s.EnvFiles)}
 		if c.Argv == nil {
@@ -34,6 +38,8 @@ func Commands(fsys fs.FS, p *Project) status.Trust {
 		if s.Live != nil && s.Live.Kind == ProbeExec {
 			c.Probes = append(c.Probes, shellJoin(s.Live.Exec))
 		}
+		c.Env = slices.Sorted(maps.Keys(s.Env))
+		values[s.Name] = s.Env
 		var named []string
 		for _, argv := range [][]string{s.Command, s.Ready.Exec, liveExec(s)} {
 			named = append(named, scriptsOf(fsys, s.Dir, argv)...)
@@ -42,7 +48,7 @@ func Commands(fsys fs.FS, p *Project) status.Trust {
 		t.Commands = append(t.Commands, c)
 	}
 	slices.SortStableFunc(t.Commands, func(a, b status.TrustCommand) int { return strings.Compare(a.Server, b.Server) })
-	b, err := json.Marshal(t.Commands)
+	b, err := json.Marshal([]any{t.Commands, values})
 	if err != nil { // strings and lists of strings always marshal
 		b = []byte(err.Error())
 	}

@@ -141,6 +141,7 @@ type TrustCommand struct {
 	Argv     []string `json:"argv"`
 	Dir      string   `json:"dir"` // relative to the root
 	EnvFiles []string `json:"envFiles,omitempty"`
+	Env      []string `json:"env,omitempty"`    // names of variables the configuration sets; the hash covers their values, too
 	Probes   []string `json:"probes,omitempty"` // exec probes, as written
 	Script   string   `json:"script,omitempty"` // text of the package.json script that argv names
 }

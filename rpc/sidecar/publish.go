@@ -1,0 +1,144 @@
+package sidecar
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.lsp.dev/protocol"
+	"go.lsp.dev/uri"
+
+	"github.com/devside/devside/editor"
+	"github.com/devside/devside/supervisor/spec"
+	"github.com/devside/devside/supervisor/status"
+)
+
+// digest tells one list of diagnostics from another.
+type digest [sha256.Size]byte
+
+// publishSoon has the diagnostics published when what belongs together has come.
+func (k *keeper) publishSoon() {
+	if !k.publishes && !k.leaving {
+		k.publishes = true
+		k.publish.Reset(publishAfter)
+	}
+}
+
+// statusCame takes a snapshot. An older one than the last is late, and ignored.
+func (k *keeper) statusCame(e statusCame) {
+	var st status.Project
+	if err := json.Unmarshal(e.raw, &st); err != nil {
+		k.s.log.Warn().Err(err).Msg("read status")
+		return
+	}
+	if k.status != nil && st.Sequence < k.status.Sequence {
+		return
+	}
+	k.status = &st
+	k.newest.Store(&st)
+	k.watchers.tell(&st)
+	k.publishSoon()
+}
+
+// publishNow publishes, of every file, what has changed since the last time.
+func (k *keeper) publishNow() {
+	k.load()
+	found := editor.Diagnostics(editor.Input{
+		Loaded:  k.loaded,
+		Status:  k.status,
+		Open:    func(file string) (string, bool) { b, ok := k.buffers[file]; return b.text, ok },
+		URI:     k.uriOf,
+		Related: k.client.related,
+	})
+	next := make(map[string][]protocol.Diagnostic, len(found))
+	for file, list := range found {
+		next[k.uriOf(file)] = list
+	}
+	for _, gone := range slices.Sorted(maps.Keys(k.published)) {
+		if _, still := next[gone]; !still {
+			k.unpublish(gone)
+		}
+	}
+	for _, at := range slices.Sorted(maps.Keys(next)) {
+		raw, err := encode(diagnosticsOf(at, next[at]))
+		if err != nil {
+			k.s.log.Error().Err(err).Msg("encode diagnostics")
+			continue
+		}
+		sum := digest(sha256.Sum256(raw))
+		if old, shown := k.published[at]; shown && old == sum {
+			continue
+		}
+		k.published[at] = sum
+		k.s.send(protocol.MethodTextDocumentPublishDiagnostics, raw)
+	}
+}
+
+// clear takes back everything that the client shows of this folder.
+func (k *keeper) clear() {
+	for _, at := range slices.Sorted(maps.Keys(k.published)) {
+		k.unpublish(at)
+	}
+}
+
+func (k *keeper) unpublish(at string) {
+	k.s.notify(protocol.MethodTextDocumentPublishDiagnostics, diagnosticsOf(at, []protocol.Diagnostic{}))
+	delete(k.published, at)
+}
+
+func diagnosticsOf(at string, list []protocol.Diagnostic) *protocol.PublishDiagnosticsParams {
+	return &protocol.PublishDiagnosticsParams{URI: uri.URI(at), Diagnostics: list}
+}
+
+// uriOf names a file as the client does: an open one by the very URI it was
+// opened with.
+func (k *keeper) uriOf(file string) string {
+	if b, open := k.buffers[file]; open {
+		return b.uri
+	}
+	return k.uri + "/" + escapePath(file)
+}
+
+// load reads the configuration again if it may have changed. It is read through
+// os.Root, so that no link leads out of the folder.
+func (k *keeper) load() {
+	root, err := os.OpenRoot(k.path)
+	if err != nil {
+		k.s.log.Debug().Err(err).Msg("read folder")
+		k.loaded, k.stale = nil, true
+		return
+	}
+	defer root.Close()
+	stamp := k.stampOf(root)
+	if !k.stale && stamp == k.stamp {
+		return
+	}
+	k.loaded = spec.Load(overlay{base: root.FS(), open: k.buffers}, filepath.Base(k.real), k.s.o.Getenv)
+	k.stale, k.stamp = false, k.stampOf(root)
+}
+
+// stampOf says which files the configuration comes from and when they changed:
+// a file that is new, gone or rewritten gives another one.
+func (k *keeper) stampOf(root *os.Root) string {
+	files := []string{spec.FileName}
+	if k.loaded != nil {
+		for _, s := range k.loaded.Sources {
+			files = append(files, s.Path)
+		}
+	}
+	var b strings.Builder
+	for _, file := range files {
+		info, err := root.Stat(filepath.FromSlash(file))
+		if err != nil {
+			fmt.Fprintf(&b, "%s: none\n", file)
+			continue
+		}
+		fmt.Fprintf(&b, "%s: %d %d\n", file, info.Size(), info.ModTime().UnixNano())
+	}
+	return b.String()
+}

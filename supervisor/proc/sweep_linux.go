@@ -1,0 +1,188 @@
+package proc
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+)
+
+// EndDescendants ends everything that has this process as ancestor, which
+// must be a subreaper, so that nothing has got away. It is the guardian's last
+// act: it reaps whatever child has ended, so have the status of children of your
+// own first.
+func EndDescendants(ctx context.Context, plan StopPlan, log zerolog.Logger) Report {
+	self := os.Getpid()
+	l := newLadder(log, plan, func(seen known) sighting {
+		todo := []step{}
+		for pid, start := range seen {
+			todo = append(todo, step{pid: pid, start: start})
+		}
+		_, children, err := visit(step{pid: self})
+		for _, pid := range children {
+			todo = append(todo, step{pid: pid, parent: self})
+		}
+		return walk(todo, sighting{err: err})
+	})
+	r := l.run(ctx)
+	r.Exit = Exit{Code: -1}
+	_, children, _ := visit(step{pid: self})
+	for _, pid := range children {
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+	}
+	return r
+}
+
+// Sweep ends what a dead hub left behind when its guardian died with it: among
+// the processes of our user, those that carry the marker of a start in the
+// ledger, its leader if it is still the same process, the leader's session, and
+// all below them. This process and its ancestors are never touched. Every mark
+// of another boot is void.
+func Sweep(ctx context.Context, marks []Mark, plan StopPlan, log zerolog.Logger) Report {
+	marks = believable(marks)
+	if len(marks) == 0 {
+		return Report{Exit: Exit{Code: -1}}
+	}
+	uid := os.Geteuid()
+	l := newLadder(log, plan, func(seen known) sighting {
+		all := snapshot(uid)
+		return sighting{members: claim(all, marks, seen, os.Getpid())}
+	})
+	l.inside = func(s stat) bool {
+		return slices.ContainsFunc(marks, func(m Mark) bool { return m.leads(s.session) })
+	}
+	r := l.run(ctx)
+	r.Exit = Exit{Code: -1}
+	return r
+}
+
+// believable drops the marks that can't match a process that runs now, and a
+// prefix that is too short to be a marker's. A mark without leader stands for
+// all starts of a hub: one may have died before the ledger knew its leader.
+func believable(marks []Mark) []Mark {
+	var out []Mark
+	for _, m := range marks {
+		if len(m.MarkerPrefix) < minMarkerPrefix {
+			m.MarkerPrefix = ""
+		}
+		known := m.Leader.PID > 0 && m.Leader.Start != "" && m.Leader.Boot == bootID()
+		if known || (m.Leader == Identity{} && m.MarkerPrefix != "") {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// leads reports whether the number is that of the mark's leader. 0, which a mark
+// without leader has, is the session of what was started outside our pid
+// namespace.
+func (m Mark) leads(session int) bool { return m.Leader.PID > 0 && m.Leader.PID == session }
+
+// suspect is a process as Sweep sees it.
+type suspect struct {
+	stat
+	ours   bool // its effective user is ours
+	marker string
+}
+
+// snapshot reads every process, and the marker of those of our user.
+func snapshot(uid int) []suspect {
+	var all []suspect
+	for _, pid := range allPIDs() {
+		if s, err := readSuspect(pid, uid); err == nil {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func readSuspect(pid, uid int) (suspect, error) {
+	d, err := openDir(pid)
+	if err != nil {
+		return suspect{}, err
+	}
+	defer d.close()
+	var s suspect
+	if s.stat, err = d.stat(); err != nil {
+		return s, err
+	}
+	owner, err := d.uid()
+	if err != nil {
+		return s, err
+	}
+	if s.ours = owner == uid; s.ours {
+		s.marker, _ = d.marker()
+	}
+	return s, nil
+}
+
+// claim decides which processes the marks mean, parents before children.
+func claim(all []suspect, marks []Mark, seen known, self int) []stat {
+	byPID, below := map[int]suspect{}, map[int][]suspect{}
+	for _, s := range all {
+		byPID[s.pid] = s
+		below[s.parent] = append(below[s.parent], s)
+	}
+	// Ourselves and all above us. The pid 0 ends the walk; a parent outside our
+	// pid namespace is shown as 0, too.
+	never := map[int]bool{}
+	for pid := self; pid != 0 && !never[pid]; pid = byPID[pid].parent {
+		never[pid] = true
+	}
+
+	sessions := map[int]bool{}
+	marked := func(s suspect) bool {
+		isLeader := slices.ContainsFunc(marks, func(m Mark) bool {
+			return m.leads(s.pid) && sameStart(startString(s.start, 0), m.Leader.Start)
+		})
+		carries := slices.ContainsFunc(marks, func(m Mark) bool {
+			return m.MarkerPrefix != "" && strings.HasPrefix(s.marker, m.MarkerPrefix)
+		})
+		inLeaders := slices.ContainsFunc(marks, func(m Mark) bool { return m.leads(s.session) })
+		// A session's number is not given to a new process while the session has
+		// members, so the leader, or one member that is marked, vouches for all.
+		if inLeaders && (carries || isLeader) {
+			sessions[s.session] = true
+		}
+		return isLeader || carries
+	}
+	roots := map[int]bool{}
+	for _, s := range all {
+		start, known := seen[s.pid]
+		if s.ours && (marked(s) || known && start == s.start) {
+			roots[s.pid] = true
+		}
+	}
+
+	var out []stat
+	taken := map[int]bool{}
+	var take func(s suspect)
+	take = func(s suspect) {
+		if taken[s.pid] || never[s.pid] || !s.ours {
+			return
+		}
+		taken[s.pid] = true
+		out = append(out, s.stat)
+		for _, child := range below[s.pid] {
+			take(child)
+		}
+	}
+	// The topmost first, so that parents stand before their children.
+	for _, s := range all {
+		if parent, ok := byPID[s.parent]; ok && roots[parent.pid] && !never[parent.pid] && parent.ours {
+			continue
+		}
+		if roots[s.pid] || sessions[s.session] {
+			take(s)
+		}
+	}
+	for _, s := range all {
+		if roots[s.pid] || sessions[s.session] {
+			take(s)
+		}
+	}
+	return out
+}

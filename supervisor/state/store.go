@@ -1,0 +1,231 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/devside/devside/supervisor/proc"
+)
+
+// schema is the version of every file here. A file of another schema is
+// treated as damaged: set aside, reported, started afresh.
+const schema = 1
+
+// maxFile bounds what is read back: a ledger of 1,000 servers is 200 KB.
+const maxFile = 4 << 20
+
+// Ledger says which processes belong to this project, so that the next hub can
+// find them if this one and its guardian die together.
+type Ledger struct {
+	Schema  int           `json:"schema"`
+	Hub     proc.Identity `json:"hub"`
+	Marker  string        `json:"marker"` // what the marker variable of every server of this hub begins with
+	Servers []LedgerEntry `json:"servers"`
+}
+
+// LedgerEntry is one running server.
+type LedgerEntry struct {
+	Name string `json:"name"`
+	proc.Identity
+}
+
+// Snapshot says what ran, so that a hub that takes the place of a lost one can
+// start it again.
+type Snapshot struct {
+	Schema  int       `json:"schema"`
+	At      time.Time `json:"at"`
+	Running []string  `json:"running"` // in start order; empty after an orderly end
+}
+
+// Trust is the hash a person agreed to.
+type Trust struct {
+	Schema int       `json:"schema"`
+	Hash   string    `json:"hash"`
+	At     time.Time `json:"at"`
+}
+
+const (
+	ledgerFile   = "ledger.json"
+	snapshotFile = "snapshot.json"
+	trustFile    = "trust.json"
+)
+
+// Store reads and writes the files of one project. A write is handed over and
+// done by a goroutine of the store's own, newest value first: the caller never
+// waits for a disk, and a burst of changes is one write.
+type Store struct {
+	dir    string
+	report func(error) // failed writes and damaged files; called from any goroutine
+
+	mu      sync.Mutex
+	pending map[string][]byte // newest content by file name
+	writing bool
+	closed  bool
+	idle    *sync.Cond // writing became false
+	writes  int
+}
+
+// Open returns the store of a run folder that Paths.Make has made.
+func Open(p Paths, report func(error)) *Store {
+	s := &Store{dir: p.Run, report: report, pending: map[string][]byte{}}
+	s.idle = sync.NewCond(&s.mu)
+	return s
+}
+
+// PutLedger writes the ledger soon, without waiting.
+func (s *Store) PutLedger(l Ledger) {
+	l.Schema = schema
+	if l.Servers == nil {
+		l.Servers = []LedgerEntry{}
+	}
+	s.put(ledgerFile, l)
+}
+
+// PutSnapshot writes the snapshot soon, without waiting.
+func (s *Store) PutSnapshot(v Snapshot) {
+	v.Schema = schema
+	if v.Running == nil {
+		v.Running = []string{}
+	}
+	s.put(snapshotFile, v)
+}
+
+// PutTrust writes the trust soon, without waiting.
+func (s *Store) PutTrust(v Trust) {
+	v.Schema = schema
+	s.put(trustFile, v)
+}
+
+func (s *Store) put(name string, v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		s.report(fmt.Errorf("encode %s: %w", name, err))
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.pending[name] = append(data, '\n')
+	if !s.writing {
+		s.writing = true
+		go s.write()
+	}
+}
+
+// write empties pending, then ends. Flush and Close wait for it.
+func (s *Store) write() {
+	for {
+		s.mu.Lock()
+		todo := s.pending
+		if len(todo) == 0 {
+			s.writing = false
+			s.idle.Broadcast()
+			s.mu.Unlock()
+			return
+		}
+		s.pending = map[string][]byte{}
+		s.mu.Unlock()
+		for name, data := range todo {
+			if err := replaceFile(filepath.Join(s.dir, name), data); err != nil {
+				s.report(fmt.Errorf("write %s: %w", name, err))
+			}
+			s.mu.Lock()
+			s.writes++
+			s.mu.Unlock()
+		}
+	}
+}
+
+// Flush waits until everything handed over is on its way to the disk.
+func (s *Store) Flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.writing {
+		s.idle.Wait()
+	}
+}
+
+// Close flushes and takes nothing more.
+func (s *Store) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.Flush()
+}
+
+// Writes counts the files written so far.
+func (s *Store) Writes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writes
+}
+
+// Ledger returns the ledger, or a zero one.
+func (s *Store) Ledger() Ledger { return read(s, ledgerFile, func(l Ledger) int { return l.Schema }) }
+
+// Snapshot returns the snapshot, or a zero one.
+func (s *Store) Snapshot() Snapshot {
+	return read(s, snapshotFile, func(v Snapshot) int { return v.Schema })
+}
+
+// Trust returns the trust, or a zero one.
+func (s *Store) Trust() Trust { return read(s, trustFile, func(v Trust) int { return v.Schema }) }
+
+// read returns a file's value. A missing file is a zero value; a damaged one
+// is set aside and reported.
+func read[T any](s *Store, name string, schemaOf func(T) int) T {
+	var zero T
+	path := filepath.Join(s.dir, name)
+	data, err := readBounded(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return zero
+	}
+	var v T
+	if err == nil {
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.DisallowUnknownFields()
+		err = dec.Decode(&v)
+	}
+	if err == nil && schemaOf(v) != schema {
+		err = fmt.Errorf("schema %d, not %d", schemaOf(v), schema)
+	}
+	if err == nil {
+		return v
+	}
+	aside := path + ".damaged"
+	if mv := os.Rename(path, aside); mv != nil {
+		err = errors.Join(err, mv)
+	}
+	s.report(fmt.Errorf("read %s: set aside as %s: %w", name, filepath.Base(aside), err))
+	return zero
+}
+
+// readBounded reads a regular file; anything else in its place is an error.
+func readBounded(path string) (_ []byte, err error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("%d bytes long, at most %d are read", info.Size(), maxFile)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return io.ReadAll(io.LimitReader(f, maxFile))
+}

@@ -1,0 +1,735 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/devside/devside/supervisor/crash"
+	"github.com/devside/devside/supervisor/policy"
+	"github.com/devside/devside/supervisor/probe"
+	"github.com/devside/devside/supervisor/spec"
+	"github.com/devside/devside/supervisor/status"
+)
+
+// A fact is something that happened to a server.
+type fact any
+
+type (
+	// startAsked: a person, a client's autostart or a restore wants it up.
+	startAsked struct {
+		epoch int  // number of the Group's start that asks
+		force bool // restart what runs
+	}
+	stopAsked struct{ message string }
+	// dependencyIs is the last news of something in depends_on.
+	dependencyIs struct {
+		name string
+		is   dependency
+	}
+	// spawned and spawnFailed answer the action spawn.
+	spawned struct {
+		run int
+		pid int
+	}
+	spawnFailed struct {
+		run     int
+		problem status.Problem
+	}
+	probed struct {
+		run int
+		err error
+	}
+	liveProbed struct {
+		run int
+		err error
+	}
+	withinElapsed  struct{ run int }     // the run's readiness is late
+	overdueElapsed struct{ request int } // the person's start is late, counted from its first spawn
+	waitElapsed    struct{ request int } // the same, counted from the asking
+	backoffElapsed struct{ run int }
+	exited         struct{ run int } // the leader ended; not reaped yet
+	// gone: the tree is gone and the leader reaped.
+	gone struct {
+		run  int
+		end  ending
+		left string // who is still there and why; empty: nobody
+	}
+)
+
+// ending is how a run ended.
+type ending struct {
+	exit  crash.Exit
+	cause crash.Cause
+	lines []string        // the last ones it printed
+	taken *status.Problem // the port it could not bind has another holder
+}
+
+// dependency is what a server needs to know of something it waits for.
+type dependency struct {
+	up       bool
+	external bool // checked by devside, not started by it
+	// epoch is the last start that the dependency has taken note of: what it
+	// says of an older one is stale news to who waits in a newer one.
+	epoch int
+	// ended says why it won't come up by itself; empty while it may.
+	ended string
+	// late says why it is not up though its time has passed.
+	late string
+}
+
+// An action is something the actor must do.
+type action any
+
+type (
+	spawn   struct{ run int } // start the process; answer spawned or spawnFailed
+	endTree struct{ run int } // stop the tree: signal, grace, kill; answer gone
+	look    struct{ run int } // begin probing; answer probed, liveProbed
+	after   struct {          // send the fact back when the time has passed
+		d time.Duration
+		f fact
+	}
+	happened struct{ event status.Event }
+)
+
+// machine is everything there is to know about one server in order to decide.
+// It is a value: step returns the next one.
+type machine struct {
+	conf    spec.Server
+	state   status.State
+	since   time.Time
+	message string // why the state is as it is
+	hint    string
+
+	run      int  // number of the current or last start
+	request  int  // number of the last start by a person
+	epoch    int  // of the Group's last start that concerned this server
+	spawns   int  // in this request
+	overdue  bool // the request has taken longer than `within`
+	again    bool // start again once stopped
+	liveness bool // the stop under way is a failed liveness probe's: it counts as a crash
+	ended    bool // the leader of the current run has ended
+	alive    bool // a tree of the current run may exist
+
+	deps    map[string]dependency
+	history policy.History
+	health  policy.Health
+	live    policy.Health
+
+	pid       int
+	spawnedAt time.Time
+	readyAt   time.Time // of this run; zero: not yet
+	readyMs   *int64
+	failing   string // what the probe said last; empty: it passed
+	restarts  int
+	crashes   int
+	lastExit  *status.Exit
+	retryAt   time.Time // in backoff
+	left      string
+	problems  map[status.Code]status.Problem
+}
+
+func newMachine(conf spec.Server, now time.Time) machine {
+	return machine{conf: conf, state: status.Stopped, since: now, deps: map[string]dependency{}, problems: map[status.Code]status.Problem{}}
+}
+
+// step decides what a fact leads to. rnd is in [0,1): the jitter of a back-off.
+func (m machine) step(f fact, now time.Time, rnd float64) (machine, []action) {
+	m.deps, m.problems = maps.Clone(m.deps), maps.Clone(m.problems)
+	s := stepper{machine: m, now: now, rnd: rnd}
+	switch f := f.(type) {
+	case startAsked:
+		s.startAsked(f)
+	case stopAsked:
+		s.stopAsked(f)
+	case dependencyIs:
+		s.deps[f.name] = f.is
+		s.dependencyChanged()
+	case spawned:
+		if f.run == s.run {
+			s.spawned(f)
+		}
+	case spawnFailed:
+		if f.run == s.run {
+			s.spawnFailed(f)
+		}
+	case probed:
+		if f.run == s.run && !s.ended {
+			s.probed(f.err)
+		}
+	case liveProbed:
+		if f.run == s.run && !s.ended {
+			s.liveProbed(f.err)
+		}
+	case withinElapsed:
+		if f.run == s.run && s.state == status.Starting && !s.ended {
+			s.notReady()
+		}
+	case overdueElapsed:
+		if f.request == s.request && s.state != status.Ready {
+			s.overdue = true
+			if s.state == status.Starting && s.spawns == 1 && !s.ended {
+				s.notReady() // the same moment as withinElapsed of its only run
+			}
+		}
+	case waitElapsed:
+		if f.request == s.request && s.state == status.Waiting {
+			s.waitedLong()
+		}
+	case backoffElapsed:
+		if f.run == s.run && s.state == status.Backoff && !s.alive {
+			s.restarts++
+			s.tryRestart()
+		}
+	case exited:
+		if f.run == s.run && s.alive && !s.ended {
+			s.exited()
+		}
+	case gone:
+		if f.run == s.run && s.alive {
+			s.gone(f)
+		}
+	}
+	return s.machine, s.actions
+}
+
+// stepper is a machine in the middle of one step.
+type stepper struct {
+	machine
+	now     time.Time
+	rnd     float64
+	actions []action
+}
+
+func (s *stepper) do(a action) { s.actions = append(s.actions, a) }
+
+// enter changes the state. Every change of state goes through here.
+func (s *stepper) enter(state status.State, message, hint string) {
+	if s.state != state {
+		s.state, s.since = state, s.now
+	}
+	s.message, s.hint = message, hint
+}
+
+func (s *stepper) say(kind status.Kind, message string) {
+	s.do(happened{status.Event{Kind: kind, Server: s.conf.Name, At: s.now, Message: message}})
+}
+
+func (s *stepper) raise(p status.Problem) {
+	if old, ok := s.problems[p.Code]; ok {
+		p.Since = old.Since
+	}
+	s.problems[p.Code] = p
+}
+
+func (s *stepper) problem(c status.Code, message, hint string) status.Problem {
+	p := status.NewProblem(c, s.conf.Name, message, s.now)
+	p.Hint = hint
+	return p
+}
+
+func (s *stepper) startAsked(f startAsked) {
+	s.epoch = f.epoch
+	switch s.state {
+	case status.Starting, status.Ready, status.Unhealthy:
+		if f.force {
+			s.ask()
+			s.again = true
+			s.stop("restarting")
+		}
+	case status.Stopping:
+		s.ask()
+		s.again, s.liveness = true, false
+	case status.Backoff:
+		s.ask()
+		if s.alive { // its tree is still being cleaned up
+			s.again = true
+			return
+		}
+		s.tryStart()
+	case status.Waiting:
+		s.ask()
+		s.tryStart()
+	default:
+		s.ask()
+		s.tryStart()
+	}
+}
+
+// ask begins a start by a person: what was held against the server is
+// forgotten, but for the crashes of the last hour.
+func (s *stepper) ask() {
+	s.request++
+	s.spawns, s.overdue = 0, false
+	s.history = s.history.Reset()
+	clear(s.problems)
+}
+
+// tryStart spawns if every dependency is up, and waits for them otherwise. It
+// gives up when one of them won't come up by itself.
+func (s *stepper) tryStart() {
+	if why, ended := s.blockedBy(); ended {
+		s.enter(status.Stopped, why, "")
+		s.raise(s.dependencyDown(why))
+		return
+	}
+	s.tryRestart()
+}
+
+// tryRestart is tryStart for an automatic restart: a dependency that a person
+// has stopped meanwhile does not keep the server down.
+func (s *stepper) tryRestart() {
+	if missing := s.missing(); len(missing) > 0 {
+		if s.state != status.Waiting {
+			s.do(after{s.conf.Ready.Within, waitElapsed{s.request}})
+		}
+		s.enter(status.Waiting, "waiting for "+strings.Join(missing, ", "), "")
+		return
+	}
+	s.spawn()
+}
+
+func (s *stepper) spawn() {
+	delete(s.problems, status.DependencyDown)
+	s.run++
+	s.spawns++
+	if s.spawns == 1 {
+		s.do(after{s.conf.Ready.Within, overdueElapsed{s.request}})
+	}
+	s.alive, s.ended, s.liveness, s.again = true, false, false, false
+	s.pid, s.readyMs, s.readyAt, s.spawnedAt, s.retryAt, s.left, s.failing = 0, nil, time.Time{}, s.now, time.Time{}, "", ""
+	s.health = policy.NewHealth(policy.Readiness, s.conf.Ready.Failures)
+	if s.conf.Live != nil {
+		s.live = policy.NewHealth(policy.Liveness, s.conf.Live.Failures)
+	}
+	s.enter(status.Starting, "", "")
+	s.do(spawn{s.run})
+}
+
+// missing names what is not up but may still come up, in the order of depends_on.
+func (s *stepper) missing() []string {
+	var out []string
+	for _, name := range s.conf.DependsOn {
+		if d := s.deps[name]; !d.up && !s.hasEnded(d) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// hasEnded reports that a dependency won't come up by itself, and that this is
+// news of the start we are part of.
+func (s *stepper) hasEnded(d dependency) bool { return d.ended != "" && d.epoch >= s.epoch }
+
+// blockedBy reports a dependency that won't come up by itself.
+func (s *stepper) blockedBy() (string, bool) {
+	for _, name := range s.conf.DependsOn {
+		if d := s.deps[name]; !d.up && s.hasEnded(d) {
+			return fmt.Sprintf("%s did not become ready: %s", name, d.ended), true
+		}
+	}
+	return "", false
+}
+
+// waitedLong: what devside only checks has had as long to come up as the
+// server itself has. The server goes on waiting; whoever asked for it is
+// told. (What devside starts has bounds of its own.)
+func (s *stepper) waitedLong() {
+	for _, name := range s.missing() {
+		if d := s.deps[name]; d.external {
+			s.message = fmt.Sprintf("waiting for %s: %s", name, d.late)
+			s.raise(s.dependencyDown(s.message))
+			s.overdue = true
+			return
+		}
+	}
+}
+
+func (s *stepper) dependencyDown(why string) status.Problem {
+	p := s.problem(status.DependencyDown, why, "")
+	for _, name := range s.conf.DependsOn {
+		if !s.deps[name].up {
+			p.Other = name
+			break
+		}
+	}
+	return p
+}
+
+func (s *stepper) dependencyChanged() {
+	if s.state != status.Waiting {
+		return
+	}
+	s.tryStart()
+	if s.state != status.Waiting {
+		return
+	}
+	for _, name := range s.missing() {
+		if d := s.deps[name]; d.late != "" {
+			s.message = fmt.Sprintf("waiting for %s: %s", name, d.late)
+			if !d.external { // for those, waitedLong decides
+				s.raise(s.dependencyDown(s.message))
+			}
+			return
+		}
+	}
+	if !s.overdue {
+		delete(s.problems, status.DependencyDown)
+	}
+}
+
+func (s *stepper) spawned(f spawned) {
+	s.pid = f.pid
+	if s.state != status.Starting {
+		return
+	}
+	s.say(status.HappenedStart, fmt.Sprintf("%s started (pid %d)", s.conf.Name, f.pid))
+	s.do(look{s.run})
+	s.do(after{s.conf.Ready.Within, withinElapsed{s.run}})
+}
+
+// spawnFailed: what can't be executed is blocked at once, and never a crash.
+func (s *stepper) spawnFailed(f spawnFailed) {
+	s.alive, s.ended = false, false
+	s.pid, s.spawnedAt = 0, time.Time{}
+	if s.state == status.Stopping {
+		s.stopped()
+		return
+	}
+	p := f.problem
+	p.Server, p.Since = s.conf.Name, s.now
+	s.raise(p)
+	s.enter(status.Blocked, p.Message, p.Hint)
+	s.do(happened{status.Event{Kind: status.HappenedProblem, Server: s.conf.Name, At: s.now, Message: p.Message, Code: p.Code}})
+}
+
+func (s *stepper) probed(err error) {
+	s.failing = ""
+	if err != nil {
+		s.failing = err.Error()
+	}
+	switch s.state {
+	case status.Starting, status.Ready, status.Unhealthy:
+	default:
+		return
+	}
+	health, verdict := s.health.Observe(err == nil)
+	s.health = health
+	switch {
+	case verdict == policy.NowReady && s.readyAt.IsZero():
+		s.becomeReady()
+	case verdict == policy.NowReady:
+		delete(s.problems, status.NotHealthy)
+		s.enter(status.Ready, "", "")
+		s.say(status.HappenedReady, s.conf.Name+" is ready again")
+	case verdict == policy.NotReady:
+		s.unhealthy("it is no longer ready: "+s.failing, "")
+	case s.state == status.Unhealthy && s.readyAt.IsZero():
+		s.notReady() // tells the newest reason
+	}
+}
+
+func (s *stepper) becomeReady() {
+	s.readyAt = s.now
+	ms := s.now.Sub(s.spawnedAt).Milliseconds()
+	s.readyMs = &ms
+	s.overdue = false
+	clear(s.problems)
+	s.enter(status.Ready, "", "")
+	s.say(status.HappenedReady, fmt.Sprintf("%s is ready after %s", s.conf.Name, seconds(ms)))
+}
+
+// notReady: the readiness probe has not passed within its time. The process
+// stays and probing goes on.
+func (s *stepper) notReady() {
+	why := fmt.Sprintf("not ready within %v", s.conf.Ready.Within)
+	if s.failing != "" {
+		why += ": " + s.failing
+	}
+	s.unhealthy(why, "see its log; servers that need longer take `ready: {within: 60s}`")
+}
+
+func (s *stepper) unhealthy(why, hint string) {
+	s.enter(status.Unhealthy, why, hint)
+	s.raise(s.problem(status.NotHealthy, s.conf.Name+" is unhealthy: "+why, hint))
+}
+
+// liveProbed: only this probe restarts, by the policy of a crash.
+func (s *stepper) liveProbed(err error) {
+	if s.conf.Live == nil || (s.state != status.Ready && s.state != status.Unhealthy) {
+		return
+	}
+	var slow *probe.SlowError
+	live, verdict := s.live.Observe(err == nil || errors.As(err, &slow)) // a slow answer is an answer
+	s.live = live
+	if verdict != policy.NotLive {
+		return
+	}
+	s.failing = err.Error()
+	s.liveness = true
+	s.stop("its liveness probe failed: " + s.failing)
+}
+
+func (s *stepper) stopAsked(f stopAsked) {
+	s.again = false
+	switch s.state {
+	case status.Starting, status.Ready, status.Unhealthy:
+		s.stop(f.message)
+	case status.Stopping:
+		s.liveness = false
+	case status.Backoff:
+		if s.alive { // the tree of the crashed run is still being cleaned up
+			s.enter(status.Stopping, f.message, "")
+			return
+		}
+		s.stopped()
+	case status.Waiting, status.Blocked, status.CrashLoop:
+		s.stopped()
+	case status.Stopped:
+		clear(s.problems)
+	}
+}
+
+// stop ends the tree of the current run; a run whose spawn is still under way
+// is ended when it is answered.
+func (s *stepper) stop(message string) {
+	s.enter(status.Stopping, message, "")
+	s.do(endTree{s.run})
+}
+
+func (s *stepper) stopped() {
+	clear(s.problems)
+	s.pid, s.spawnedAt = 0, time.Time{}
+	s.enter(status.Stopped, s.left, "")
+	s.say(status.HappenedStop, s.conf.Name+" stopped")
+}
+
+// exited: the leader ended by itself. What it left behind is ended before
+// anything is decided.
+func (s *stepper) exited() {
+	s.ended = true
+	if s.state == status.Stopping {
+		return // the ladder is at work already
+	}
+	s.enter(status.Backoff, "ended; cleaning up what it left", "")
+	s.do(endTree{s.run})
+}
+
+func (s *stepper) gone(f gone) {
+	readyFor := time.Duration(0)
+	if !s.readyAt.IsZero() {
+		readyFor = s.now.Sub(s.readyAt)
+	}
+	s.alive, s.pid, s.left = false, 0, f.left
+	s.lastExit = exitOf(f.end, s.now)
+	asked := s.state == status.Stopping && !s.liveness
+	switch {
+	case asked && s.again:
+		s.restarted()
+	case asked:
+		s.stopped()
+	case s.again: // asked for while the crashed run was cleaned up
+		s.tryStart()
+	default:
+		s.crashed(f.end, readyFor)
+	}
+}
+
+func (s *stepper) restarted() {
+	s.say(status.HappenedRestart, s.conf.Name+" restarts because it was asked to")
+	s.tryStart()
+}
+
+// crashed: it ended, or its liveness failed, and nobody asked.
+func (s *stepper) crashed(end ending, readyFor time.Duration) {
+	what := "ended with " + end.exit.String()
+	if end.exit.Signal != "" {
+		what = "was " + end.exit.String()
+	}
+	if s.liveness {
+		what = "failed its liveness probe: " + s.failing
+	}
+	ended := policy.Ended{Code: end.exit.Code, Signal: end.exit.Signal, ReadyFor: readyFor, NotLive: s.liveness}
+	if !s.liveness && !end.cause.Mendable {
+		ended.Unmendable = end.cause.Text
+	}
+	history, decision := s.history.Crashed(s.conf.Restart, ended, s.now, s.rnd)
+	s.history = history
+	s.spawnedAt = time.Time{}
+	if decision.Action == policy.Stay && ended.Signal == "" && ended.Code == 0 && !s.liveness {
+		clear(s.problems)
+		s.enter(status.Stopped, "it ended by itself with exit status 0", "")
+		s.say(status.HappenedStop, s.conf.Name+" ended by itself with exit status 0")
+		return
+	}
+	s.crashes++
+	why := what
+	if end.cause.Text != "" {
+		why += ": " + end.cause.Text
+	}
+	event := status.Event{Kind: status.HappenedCrash, Server: s.conf.Name, At: s.now, Message: s.conf.Name + " " + why, Exit: s.lastExit}
+	s.do(happened{event})
+	p := s.problem(status.Crashed, s.conf.Name+" "+why, "see its log")
+	p.Lines = end.lines
+	switch decision.Action {
+	case policy.Stay:
+		s.raise(p)
+		s.enter(status.Stopped, why, "")
+	case policy.CrashLoop:
+		p = s.problem(status.CrashLooping, fmt.Sprintf("%s keeps crashing and is held: %s; last it %s", s.conf.Name, decision.Reason, why), "mend it, then reset it or start it")
+		p.Lines = end.lines
+		s.raise(p)
+		s.enter(status.CrashLoop, p.Message, p.Hint)
+		s.do(happened{status.Event{Kind: status.HappenedProblem, Server: s.conf.Name, At: s.now, Message: p.Message, Code: p.Code}})
+	case policy.Blocked:
+		p.Message += "; a restart can't mend that"
+		p.Hint = "mend it, then start it again"
+		if end.taken != nil {
+			p = *end.taken
+			p.Server, p.Since = s.conf.Name, s.now
+		}
+		s.raise(p)
+		s.enter(status.Blocked, p.Message, p.Hint)
+	case policy.Restart:
+		s.raise(p)
+		s.backoff(decision, why)
+	}
+}
+
+func (s *stepper) backoff(d policy.Decision, why string) {
+	if d.Delay == 0 {
+		s.restarts++
+		s.say(status.HappenedRestart, s.conf.Name+" restarts at once: it "+why)
+		s.tryRestart()
+		return
+	}
+	s.retryAt = s.now.Add(d.Delay)
+	s.enter(status.Backoff, fmt.Sprintf("%s; restart in %s", why, d.Delay.Round(100*time.Millisecond)), "")
+	s.say(status.HappenedRestart, fmt.Sprintf("%s restarts in %s: it %s", s.conf.Name, d.Delay.Round(100*time.Millisecond), why))
+	s.do(after{d.Delay, backoffElapsed{s.run}})
+}
+
+func exitOf(e ending, at time.Time) *status.Exit {
+	x := &status.Exit{At: at, Signal: e.exit.SignalName(), Cause: string(e.cause.Code)}
+	if x.Signal == "" {
+		x.Code = &e.exit.Code
+	}
+	return x
+}
+
+// startOutcome says how a start that is waited for stands. done is false while
+// it is under way.
+func (m machine) startOutcome() (r Result, done bool) {
+	r = Result{Name: m.conf.Name, State: m.state, PID: m.pid, ReadyMs: m.readyMs, Message: m.message, Hint: m.hint}
+	switch m.state {
+	case status.Ready:
+		r.OK, r.Message, r.Hint = true, "", ""
+		return r, true
+	case status.Blocked, status.CrashLoop, status.Stopped:
+		r.Code = m.failureCode()
+		return r, true
+	case status.Waiting:
+		if _, down := m.problems[status.DependencyDown]; down || m.overdue {
+			r.Code = CodeDependencyFailed
+			return r, true
+		}
+	case status.Starting, status.Unhealthy, status.Backoff:
+		if m.overdue {
+			r.Code = CodeNotReady
+			if m.state == status.Backoff {
+				r.Code = CodeCrashed
+			}
+			if r.Message == "" {
+				r.Message = fmt.Sprintf("not ready within %v", m.conf.Ready.Within)
+			}
+			return r, true
+		}
+	}
+	return r, false
+}
+
+// failureCode names why a server that is down is down: its most telling problem.
+func (m machine) failureCode() string {
+	if m.state == status.CrashLoop {
+		return string(status.CrashLooping)
+	}
+	for _, e := range status.Catalogue {
+		if _, ok := m.problems[e.Code]; !ok {
+			continue
+		}
+		if e.Code == status.DependencyDown {
+			return CodeDependencyFailed
+		}
+		return string(e.Code)
+	}
+	return CodeStopped
+}
+
+// stopOutcome says how a stop that is waited for stands.
+func (m machine) stopOutcome() (r Result, done bool) {
+	r = Result{Name: m.conf.Name, State: m.state}
+	if m.state != status.Stopped {
+		return r, false
+	}
+	r.OK = m.left == ""
+	if !r.OK {
+		r.Code, r.Message = CodeNotStopped, m.left
+	}
+	return r, true
+}
+
+// snapshot is the machine as others see it.
+func (m machine) snapshot() Snapshot {
+	s := Snapshot{Overdue: m.overdue}
+	s.Server = status.Server{
+		Name: m.conf.Name, State: m.state, Since: m.since, PID: m.pid, ReadyMs: m.readyMs,
+		Restarts: m.restarts, Crashes: m.crashes, LastExit: m.lastExit, Message: m.message,
+		Run: m.run, DependsOn: m.conf.DependsOn, StartedAt: m.spawnedAt, Ports: []status.Port{}, Problems: []status.Code{},
+	}
+	if m.pid == 0 {
+		s.StartedAt = time.Time{}
+	}
+	for _, e := range status.Catalogue { // in the catalogue's order, so that it is stable
+		if p, ok := m.problems[e.Code]; ok {
+			s.Details = append(s.Details, p)
+		}
+	}
+	return s
+}
+
+// asDependency is what dependents are told of this server.
+func (m machine) asDependency() dependency {
+	d := dependency{up: m.state == status.Ready, epoch: m.epoch}
+	switch m.state {
+	case status.Stopped, status.Blocked, status.CrashLoop:
+		d.ended = m.message
+		if d.ended == "" {
+			d.ended = "it is " + string(m.state)
+		}
+	case status.Unhealthy, status.Backoff, status.Starting, status.Waiting:
+		if m.overdue || m.state == status.Unhealthy {
+			d.late = m.message
+			if d.late == "" {
+				d.late = fmt.Sprintf("not ready within %v", m.conf.Ready.Within)
+			}
+		}
+	}
+	return d
+}
+
+func seconds(ms int64) string {
+	if ms < 1000 {
+		return fmt.Sprintf("%d ms", ms)
+	}
+	return fmt.Sprintf("%.1f s", float64(ms)/1000)
+}
+
+// needs lists what a server waits for, without repetition.
+func needs(conf spec.Server) []string {
+	out := slices.Clone(conf.DependsOn)
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,85 @@
+//go:build unix
+
+package supervisor
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// child is the first argument that turns the test binary into one of the
+// programs below.
+const child = "supervisor-test-child"
+
+// lifetime bounds every child, so that a failed test leaves nothing for long.
+const lifetime = time.Minute
+
+// self is this binary, by an absolute path.
+func self() string {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return exe
+}
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == child {
+		os.Exit(runChild(os.Args[2], os.Args[3:]))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func runChild(mode string, args []string) int {
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM)
+	end := time.After(lifetime)
+	switch mode {
+	case "print": // and end with a line that is not ended
+		fmt.Println("one")
+		fmt.Fprintln(os.Stderr, "two")
+		fmt.Print("three")
+		return 7
+	case "reader": // ends when its input does, as programs do that watch files
+		ended := make(chan struct{})
+		go func() {
+			io.Copy(io.Discard, bufio.NewReader(os.Stdin)) //nolint:errcheck // the end is what counts
+			close(ended)
+		}()
+		fmt.Println("up")
+		select {
+		case <-ended:
+			fmt.Println("its input has ended")
+			return 9
+		case <-terminated:
+			fmt.Println("asked to end")
+			return 0
+		case <-end:
+		}
+	case "opener": // opens something for the person, in a session of its own
+		cmd := exec.Command(args[0], child, "opened")
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := cmd.Start(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		select {
+		case <-terminated:
+		case <-end:
+		}
+	case "opened":
+		fmt.Println("up")
+		<-end
+	}
+	return 1
+}

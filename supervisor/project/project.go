@@ -1,0 +1,392 @@
+// Package project is one project: its configuration, its servers and
+// dependencies, what is wrong with it, and who wants to know. It is what
+// rpc/hub talks to.
+//
+// It never runs anything of a project that is not trusted, never changes what
+// runs because of a configuration with errors, and never waits for a
+// subscriber: they are told that something is new, and look when they can.
+//
+// One goroutine (loop) owns the configuration, the trust and the dependencies'
+// states, and publishes them as a view that is never changed; the servers
+// belong to their actors. Start reading at Open, then Status.
+package project
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/devside/devside/supervisor"
+	"github.com/devside/devside/supervisor/logs"
+	"github.com/devside/devside/supervisor/port"
+	"github.com/devside/devside/supervisor/probe"
+	"github.com/devside/devside/supervisor/proc"
+	"github.com/devside/devside/supervisor/spec"
+	"github.com/devside/devside/supervisor/state"
+	"github.com/devside/devside/supervisor/status"
+)
+
+// Options say which project.
+type Options struct {
+	Root     string // real path
+	Paths    state.Paths
+	Protocol int
+	Log      zerolog.Logger
+	Getenv   func(string) string // for DEV_PORT_* and DEV_HEALTH_RETRIES
+}
+
+// Project is one project's supervisor.
+type Project struct {
+	o       Options
+	root    *os.Root
+	store   *state.Store
+	tracker *proc.Tracker
+	group   *supervisor.Group
+	marker  string
+
+	view     atomic.Pointer[view]
+	sequence atomic.Uint64
+	changedC chan struct{} // holds one token while something is new
+	asks     chan func()
+	applying sync.Mutex         // one configuration is applied at a time
+	unwatch  context.CancelFunc // ends the checks of dependencies; guarded by applying
+	run      context.Context    // ends with the project
+	closing  atomic.Bool        // the books are closed
+	closed   chan struct{}      // loop has been told to end
+	cancel   context.CancelFunc
+	joined   sync.WaitGroup
+
+	resume []string // what ran when an earlier hub was lost; taken by Restore
+
+	mu     sync.Mutex
+	subs   map[*Subscription]bool
+	agreed map[string]string // by server: the fingerprint of what it may run, see mayStart
+}
+
+// view is everything about the project that is not a server's. loop builds a
+// new one for every change.
+type view struct {
+	loaded   *spec.Loaded // what runs
+	pending  *spec.Loaded // what was read since and may not run yet; nil: nothing
+	problems []status.Problem
+	trust    status.Trust
+	stored   string // the hash a person agreed to
+	vouched  int    // connected clients that vouch for the project
+	deps     []status.Dependency
+	files    []string // that the configuration was read from last, with errors or not
+	stamp    string   // of these files
+}
+
+// newest is the configuration that a person is asked about.
+func (v *view) newest() *spec.Loaded {
+	if v.pending != nil {
+		return v.pending
+	}
+	return v.loaded
+}
+
+func (v *view) trusted() bool { return v.vouched > 0 || (v.stored != "" && v.stored == v.trust.Hash) }
+
+// leftoverPlan is how the processes of an earlier hub are ended: they have
+// lost their supervisor already, and somebody waits for this one to start.
+var leftoverPlan = proc.StopPlan{Signal: syscall.SIGTERM, Grace: 2 * time.Second}
+
+// Open ends what an earlier hub left, reads the configuration, and is ready to
+// start servers. The caller holds the project's lock.
+func Open(ctx context.Context, o Options) (*Project, error) {
+	root, err := os.OpenRoot(o.Root)
+	if err != nil {
+		return nil, fmt.Errorf("open the project: %w", err)
+	}
+	p := &Project{o: o, root: root, changedC: make(chan struct{}, 1), asks: make(chan func()), closed: make(chan struct{}), subs: map[*Subscription]bool{}, agreed: map[string]string{}}
+	p.store = state.Open(o.Paths, func(err error) { o.Log.Error().Err(err).Msg("state") })
+	p.tracker, err = proc.NewTracker(o.Log)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the project: %w", err), root.Close())
+	}
+	p.endLeftovers(ctx)
+	var b [8]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails since Go 1.24
+	p.marker = hex.EncodeToString(b[:])
+	p.putLedger(nil)
+
+	budget := logs.NewBudget(logs.DefaultBudget)
+	p.group = supervisor.NewGroup(supervisor.Host{
+		Root: o.Root, Marker: p.marker, Log: o.Log,
+		Start:    supervisor.Launcher(p.tracker, o.Log),
+		MayStart: p.mayStart,
+		Taken:    port.Taken,
+		NextPort: port.Next,
+		HolderOf: p.holderOf,
+		NewProbe: probe.New,
+		ReadFile: p.readFile,
+		Happened: p.happened,
+	}, func() *logs.Log { return budget.New(logs.DefaultLimit) }, p.changed)
+
+	v := &view{stored: p.store.Trust().Hash}
+	v.loaded, v.files, v.stamp = p.load()
+	v.problems = problemsOf(v.loaded, time.Now())
+	if read := v.loaded; !read.Valid() {
+		v.loaded = &spec.Loaded{Project: &spec.Project{Name: read.Project.Name, Detected: read.Project.Detected}, Sources: read.Sources}
+	}
+	v.trust = spec.Commands(root.FS(), v.loaded.Project)
+	p.view.Store(v)
+	p.group.Apply(ctx, v.loaded.Project.Servers)
+	p.run, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	p.joined.Go(func() { p.loop(p.run) })
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	p.watchDependencies(v.loaded.Project.Dependencies)
+	return p, nil
+}
+
+// endLeftovers stops what the ledger says still runs, and remembers what ran.
+func (p *Project) endLeftovers(ctx context.Context) {
+	l := p.store.Ledger()
+	p.resume = p.store.Snapshot().Running
+	if l.Marker == "" {
+		return
+	}
+	// The first mark finds by the marker alone what was started a moment before
+	// the end, when no ledger had it yet.
+	marks := []proc.Mark{{MarkerPrefix: l.Marker + ":"}}
+	for _, s := range l.Servers {
+		marks = append(marks, proc.Mark{Leader: s.Identity, MarkerPrefix: l.Marker + ":"})
+	}
+	r := proc.Sweep(ctx, marks, leftoverPlan, p.o.Log)
+	if r.Signalled > 0 || len(r.Left) > 0 {
+		p.o.Log.Warn().Int("ended", r.Signalled).Int("killed", r.Killed).Int("left", len(r.Left)).Msg("ended what an earlier hub left")
+	}
+}
+
+// maxEnvFile bounds an env file; real ones have a few KB.
+const maxEnvFile = 1 << 20
+
+// readFile reads an env file inside the project.
+func (p *Project) readFile(name string) ([]byte, error) {
+	info, err := p.root.Stat(filepath.FromSlash(name))
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is not a regular file")
+	case info.Size() > maxEnvFile:
+		return nil, fmt.Errorf("it is %d bytes long, at most %d are read", info.Size(), maxEnvFile)
+	}
+	return p.root.ReadFile(filepath.FromSlash(name))
+}
+
+// load reads the configuration, and a stamp that changes when its files do. A
+// devside.yaml that changes while it is read has the older stamp, and is read
+// again.
+func (p *Project) load() (l *spec.Loaded, files []string, stamp string) {
+	before := p.stamp([]string{spec.FileName})
+	l = spec.Load(p.root.FS(), filepath.Base(p.o.Root), p.o.Getenv)
+	for _, s := range l.Sources {
+		if s.Path != spec.FileName {
+			files = append(files, s.Path)
+		}
+	}
+	return l, append([]string{spec.FileName}, files...), before + p.stamp(files)
+}
+
+func (p *Project) stamp(names []string) string {
+	var stamp string
+	for _, name := range names {
+		info, err := p.root.Stat(filepath.FromSlash(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			stamp += "-;"
+			continue
+		}
+		if err != nil {
+			stamp += err.Error() + ";"
+			continue
+		}
+		stamp += fmt.Sprintf("%d,%d,%s;", info.Size(), info.ModTime().UnixNano(), info.Mode())
+	}
+	return stamp
+}
+
+// problemsOf turns the configuration's issues into problems.
+func problemsOf(l *spec.Loaded, now time.Time) []status.Problem {
+	var out []status.Problem
+	for _, i := range l.Issues {
+		p := status.NewProblem(status.Code(i.Code), "", fmt.Sprintf("%s:%d:%d: %s", i.File, i.Range.Start.Line, i.Range.Start.Column, i.Message), now)
+		if i.Severity == spec.Warning {
+			p.Severity = status.Warning
+		}
+		p.Hint = i.Hint
+		out = append(out, p)
+	}
+	return out
+}
+
+// loop owns the view.
+func (p *Project) loop(ctx context.Context) {
+	visible := time.NewTimer(time.Hour)
+	defer visible.Stop()
+	keeper := bookkeeper{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ask := <-p.asks:
+			ask()
+			p.sequence.Add(1)
+		case <-p.changedC:
+		case <-visible.C:
+			p.sequence.Add(1)
+		}
+		if !p.closing.Load() {
+			p.keepBooks(&keeper)
+		}
+		_, next := status.Visible(p.allProblems(), time.Now())
+		if next > 0 {
+			visible.Reset(next)
+		}
+		p.tell(nil)
+	}
+}
+
+// changed says that a server has published something. It never waits.
+func (p *Project) changed() {
+	p.sequence.Add(1)
+	select {
+	case p.changedC <- struct{}{}:
+	default:
+	}
+}
+
+// update lets loop put a changed copy of the view in place of the current one.
+func (p *Project) update(change func(v *view)) {
+	done := make(chan struct{})
+	ask := func() {
+		v := *p.view.Load()
+		change(&v)
+		p.view.Store(&v)
+		close(done)
+	}
+	select {
+	case p.asks <- ask:
+		<-done
+	case <-p.closed:
+	}
+}
+
+// bookkeeper remembers what is on disk.
+type bookkeeper struct {
+	ledger  []state.LedgerEntry
+	running []string
+}
+
+// keepBooks writes the ledger when a pid has changed, and the snapshot when
+// the set of servers that are wanted has.
+func (p *Project) keepBooks(k *bookkeeper) {
+	var ledger []state.LedgerEntry
+	var running []string
+	for _, s := range p.group.Snapshots() {
+		if s.Identity.PID != 0 {
+			ledger = append(ledger, state.LedgerEntry{Name: s.Name, Identity: s.Identity})
+		}
+		if s.State.Active() && s.State != status.Stopping {
+			running = append(running, s.Name)
+		}
+	}
+	if !slices.Equal(ledger, k.ledger) {
+		k.ledger = ledger
+		p.putLedger(ledger)
+	}
+	if !slices.Equal(running, k.running) {
+		k.running = running
+		p.store.PutSnapshot(state.Snapshot{At: time.Now(), Running: running})
+	}
+}
+
+func (p *Project) putLedger(servers []state.LedgerEntry) {
+	hub, err := proc.Identify(os.Getpid())
+	if err != nil {
+		p.o.Log.Error().Err(err).Msg("identify the hub")
+	}
+	p.store.PutLedger(state.Ledger{Hub: hub, Marker: p.marker, Servers: servers})
+}
+
+// allProblems lists what is wrong, visible or not.
+func (p *Project) allProblems() []status.Problem {
+	v := p.view.Load()
+	all := slices.Clone(v.problems)
+	if len(v.loaded.Project.Servers) > 0 && !v.trusted() {
+		n := status.NewProblem(status.NotTrusted, "", "devside may not run this project's commands yet", time.Time{})
+		n.Hint = "look at them with `devside trust`, or in the editor, and agree"
+		all = append(all, n)
+	}
+	for _, s := range p.group.Snapshots() {
+		all = append(all, s.Details...)
+	}
+	return all
+}
+
+// Status returns the state of the project, as of now.
+func (p *Project) Status() *status.Project {
+	// The number first: what it stands for may be newer than it says, and then
+	// comes again, but never older, which would not be told again.
+	sequence := p.sequence.Load()
+	now := time.Now()
+	v := p.view.Load()
+	st := &status.Project{
+		Root: p.o.Root, Name: v.loaded.Project.Name, Protocol: p.o.Protocol, Sequence: sequence,
+		Trust: v.trust, Servers: []status.Server{}, Dependencies: slices.Clone(v.deps), HubPID: os.Getpid(),
+	}
+	st.Trust.State = status.Untrusted
+	if v.trusted() {
+		st.Trust.State = status.Trusted
+	}
+	if st.Dependencies == nil {
+		st.Dependencies = []status.Dependency{}
+	}
+	if !v.loaded.Project.Detected && len(v.loaded.Sources) > 0 {
+		st.Config = filepath.Join(p.o.Root, spec.FileName)
+	}
+	for _, s := range p.group.Snapshots() {
+		if !s.StartedAt.IsZero() {
+			s.UptimeMs = max(0, now.Sub(s.StartedAt).Milliseconds())
+		}
+		st.Servers = append(st.Servers, s.Server)
+	}
+	st.Summary = status.Summarize(st.Servers)
+	st.Problems, _ = status.Visible(p.allProblems(), now)
+	return st
+}
+
+// Close stops the servers and ends the project. It returns when they are down,
+// whatever happens to ctx: nobody would stop them afterwards. keep: what ran
+// stays in the snapshot, for a hub that restores it.
+func (p *Project) Close(ctx context.Context, keep bool) {
+	if keep {
+		p.closing.Store(true)
+	}
+	p.group.StopAll(context.WithoutCancel(ctx), supervisor.StopOptions{Message: "devside ends", Last: true})
+	p.closing.Store(true)
+	close(p.closed)
+	p.cancel()
+	p.joined.Wait()
+	p.group.Close()
+	p.tracker.Close()
+	if !keep {
+		p.store.PutSnapshot(state.Snapshot{At: time.Now()})
+	}
+	p.putLedger(nil)
+	p.store.Close()
+	p.root.Close() //nolint:errcheck // only read from
+}

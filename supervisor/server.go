@@ -1,0 +1,547 @@
+package supervisor
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	mrand "math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/devside/devside/supervisor/crash"
+	"github.com/devside/devside/supervisor/logs"
+	"github.com/devside/devside/supervisor/policy"
+	"github.com/devside/devside/supervisor/port"
+	"github.com/devside/devside/supervisor/probe"
+	"github.com/devside/devside/supervisor/proc"
+	"github.com/devside/devside/supervisor/spec"
+	"github.com/devside/devside/supervisor/status"
+)
+
+// Host is what the servers of one project share: how to start a process, how
+// to look at ports, and where to tell what happened. Its functions are called
+// from the actors' goroutines and must not wait for one.
+type Host struct {
+	Root   string // real path of the project
+	Marker string // what the marker variable of every process begins with
+	Log    zerolog.Logger
+
+	Start func(Launch) (Process, error)
+	// MayStart is asked before every start, automatic ones included; nil: it
+	// may.
+	MayStart func(spec.Server) *status.Problem
+	Taken    func(port int) (bool, []port.Listener, error)
+	NextPort func(after int, avoid func(int) bool) (int, error)
+	HolderOf func([]port.Listener, []int) *status.Holder
+	NewProbe func(spec.Probe, probe.Target) (probe.Probe, error)
+	ReadFile func(name string) ([]byte, error) // an env file, by its path relative to the root
+	Happened func(status.Event)
+}
+
+// Server is one server's actor.
+type Server struct {
+	host    Host
+	conf    spec.Server
+	log     *logs.Log
+	box     *mailbox
+	changed func(Snapshot, dependency)
+	lend    func(server string, after int) (int, error) // see Group.lend
+
+	// Only the actor's goroutine touches what follows.
+	m          machine
+	env        []string // of the client that asked last
+	runEnv     []string // the whole environment of the current run
+	process    Process
+	cancelRun  context.CancelFunc // ends probes and readers of the current run
+	hurry      chan struct{}      // closed: the stop under way has no grace left
+	traceID    string
+	ports      []int
+	sampled    int // the run whose memory is measured from time to time
+	usage      proc.Usage
+	usageAt    time.Time
+	cpu        float64
+	starts     []chan Result
+	stops      []chan Result
+	background sync.WaitGroup // everything the actor started
+}
+
+// Facts for the actor alone.
+type (
+	askStart struct {
+		fact  startAsked
+		env   []string
+		brief bool // answer once it is taken note of
+		done  chan Result
+	}
+	askStop struct {
+		fact stopAsked
+		done chan Result
+	}
+	askHurry struct{}
+	sample   struct{ run int }
+)
+
+// newServer returns an actor for a configuration. run is the number of the
+// last start that the server had under another one.
+func newServer(host Host, conf spec.Server, log *logs.Log, run int, changed func(Snapshot, dependency)) *Server {
+	s := &Server{host: host, conf: conf, log: log, box: newMailbox(), changed: changed, m: newMachine(conf, time.Now())}
+	s.m.run = run
+	return s
+}
+
+// run is the actor. It returns when ctx has ended and the server is stopped;
+// the caller stops it first.
+func (s *Server) run(ctx context.Context) {
+	defer s.background.Wait()
+	for {
+		select {
+		case <-s.box.wake:
+		case <-ctx.Done():
+			return
+		}
+		for _, f := range s.box.take() {
+			s.handle(ctx, f)
+		}
+	}
+}
+
+func (s *Server) handle(ctx context.Context, f fact) {
+	switch f := f.(type) {
+	case askStart:
+		s.env = f.env
+		if f.done != nil && !f.brief {
+			s.starts = append(s.starts, f.done)
+		}
+		s.step(ctx, f.fact)
+		if f.done != nil && f.brief {
+			r, done := s.m.startOutcome()
+			r.OK = r.OK || !done
+			f.done <- r
+		}
+	case askStop:
+		if f.done != nil {
+			s.stops = append(s.stops, f.done)
+		}
+		s.step(ctx, f.fact)
+	case askHurry:
+		if s.hurry != nil {
+			close(s.hurry)
+			s.hurry = nil
+		}
+	case sample:
+		s.sample(f)
+	case gone:
+		if f.run == s.m.run {
+			s.release()
+		}
+		s.step(ctx, f)
+	default:
+		s.step(ctx, f)
+	}
+}
+
+// step lets the machine decide, does what it says, and publishes. An action
+// that is answered at once is answered before the next fact is looked at.
+func (s *Server) step(ctx context.Context, f fact) {
+	queue := []fact{f}
+	before := s.m.state
+	for len(queue) > 0 {
+		now := time.Now()
+		m, actions := s.m.step(queue[0], now, mrand.Float64())
+		queue = queue[1:]
+		s.m = m
+		for _, a := range actions {
+			if answer := s.do(ctx, a); answer != nil {
+				queue = append(queue, answer)
+			}
+		}
+	}
+	if s.m.state != before {
+		s.host.Log.Info().Str("server", s.conf.Name).Str("state", string(s.m.state)).Int("run", s.m.run).
+			Int("pid", s.m.pid).Str("trace", s.traceID).Msg(s.m.message)
+		if up := s.m.state == status.Ready || s.m.state == status.Unhealthy; up && s.sampled != s.m.run {
+			s.sampled = s.m.run // once a run, however often it becomes ready
+			s.later(firstSample, sample{s.m.run})
+		}
+	}
+	s.publish()
+	s.settle()
+}
+
+func (s *Server) do(ctx context.Context, a action) fact {
+	switch a := a.(type) {
+	case spawn:
+		return s.spawn(ctx, a.run)
+	case endTree:
+		s.endTree(ctx, a.run)
+	case look:
+		s.look(ctx, a.run)
+	case after:
+		s.later(a.d, a.f)
+	case happened:
+		a.event.TraceID = s.traceID
+		s.log.Say(s.m.run, a.event.At, a.event.Message)
+		s.host.Happened(a.event)
+	}
+	return nil
+}
+
+// later sends a fact when the time has passed. The machine ignores what comes
+// too late, so that no timer needs to be taken back.
+func (s *Server) later(d time.Duration, f fact) {
+	time.AfterFunc(d, func() { s.box.put(f) })
+}
+
+// publish hands the newest snapshot on, and the news to those who depend on it.
+func (s *Server) publish() {
+	s.changed(s.snapshot(), s.m.asDependency())
+}
+
+func (s *Server) snapshot() Snapshot {
+	snap := s.m.snapshot()
+	snap.TraceID = s.traceID
+	snap.MemoryBytes, snap.CPUPercent = s.usage.RSS, s.cpu
+	if s.process != nil {
+		snap.Identity, snap.process = s.process.Identity(), s.process
+	}
+	for i, p := range s.conf.Ports {
+		number := p.Number
+		if i < len(s.ports) {
+			number = s.ports[i] // of this run
+		}
+		snap.Ports = append(snap.Ports, status.Port{Number: number, Listening: s.m.state == status.Ready})
+	}
+	snap.URL = url(s.conf, snap.Ports)
+	if s.m.state == status.Backoff && !s.m.retryAt.IsZero() {
+		snap.RestartInMs = max(0, time.Until(s.m.retryAt).Milliseconds())
+	}
+	for _, p := range snap.Details {
+		snap.Problems = append(snap.Problems, p.Code)
+	}
+	return snap
+}
+
+// url is where a person would look: the first port, unless the server is
+// known to speak something else than HTTP.
+func url(conf spec.Server, ports []status.Port) string {
+	if len(ports) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("http://localhost:%d", ports[0].Number)
+}
+
+// settle answers those who wait and can be answered.
+func (s *Server) settle() {
+	if r, done := s.m.startOutcome(); done {
+		answer(&s.starts, r)
+	}
+	if r, done := s.m.stopOutcome(); done {
+		answer(&s.stops, r)
+	}
+}
+
+func answer(waiting *[]chan Result, r Result) {
+	for _, c := range *waiting {
+		c <- r // buffered: one answer each
+	}
+	*waiting = nil
+}
+
+// spawn starts the process. What is in the way is found out before.
+func (s *Server) spawn(ctx context.Context, run int) fact {
+	fail := func(p status.Problem) fact {
+		s.givePorts()
+		return spawnFailed{run: run, problem: p}
+	}
+	s.traceID = newTraceID()
+	if s.host.MayStart != nil {
+		if p := s.host.MayStart(s.conf); p != nil {
+			return fail(*p)
+		}
+	}
+	if taken := s.takePorts(run); taken != nil {
+		return fail(*taken)
+	}
+	env, err := s.environment()
+	if err != nil {
+		p := status.NewProblem(status.CannotStart, s.conf.Name, err.Error(), time.Now())
+		p.Field, p.Hint = "env_file", "create the file, or take it out of env_file"
+		return fail(p)
+	}
+	s.runEnv = env
+	process, err := s.host.Start(Launch{
+		Argv: spec.Expand(s.conf.Command, lookup(env)), Dir: s.dir(), Env: env,
+		Marker: fmt.Sprintf("%s:%s:%d", s.host.Marker, s.conf.Name, run), Log: s.log, Run: run,
+	})
+	if err != nil {
+		return fail(startProblem(s.conf, err))
+	}
+	s.process = process
+	s.usage, s.cpu, s.usageAt = proc.Usage{}, 0, time.Time{}
+	s.background.Go(func() {
+		select {
+		case <-process.Exited():
+			s.box.put(exited{run})
+		case <-ctx.Done():
+		}
+	})
+	return spawned{run: run, pid: process.Identity().PID}
+}
+
+// release lets go of what the run that is gone had.
+func (s *Server) release() {
+	if s.cancelRun != nil {
+		s.cancelRun()
+	}
+	s.givePorts()
+	s.process, s.cancelRun, s.hurry = nil, nil, nil
+	s.usage, s.cpu = proc.Usage{}, 0
+}
+
+// takePorts settles on the ports of a run: those of the configuration, or,
+// where it says so, the next free one in the place of a port that is taken.
+func (s *Server) takePorts(run int) *status.Problem {
+	s.givePorts()
+	for _, p := range s.conf.Ports {
+		taken := s.taken(p.Number)
+		if taken == nil {
+			s.ports = append(s.ports, p.Number)
+			continue
+		}
+		if p.OnConflict != spec.Next {
+			return taken
+		}
+		number, err := s.lend(s.conf.Name, p.Number)
+		if err != nil {
+			taken.Message += fmt.Sprintf("; no other was found: %v", err)
+			return taken
+		}
+		s.log.Say(run, time.Now(), fmt.Sprintf("%s; it gets port %d", taken.Message, number))
+		s.host.Log.Info().Str("server", s.conf.Name).Int("port", p.Number).Int("instead", number).Msg("the port is taken")
+		s.ports = append(s.ports, number)
+	}
+	return nil
+}
+
+// givePorts gives the ports of the last run back: without a run, a server's
+// ports are those of its configuration.
+func (s *Server) givePorts() {
+	s.ports = nil
+	s.lend(s.conf.Name, 0) //nolint:errcheck // giving back does not fail
+}
+
+// taken describes who holds a port we want, or returns nil.
+func (s *Server) taken(number int) *status.Problem {
+	taken, listeners, err := s.host.Taken(number)
+	if err != nil {
+		s.host.Log.Warn().Err(err).Int("port", number).Msg("look at the port")
+		return nil // the server finds out itself
+	}
+	if !taken {
+		return nil
+	}
+	return portTaken(s.conf.Name, number, s.host.HolderOf(listeners, nil))
+}
+
+// portTaken says who has the port and what to do.
+func portTaken(server string, number int, h *status.Holder) *status.Problem {
+	who, hint := "a process that can't be seen", fmt.Sprintf("find what is bound to port %d without listening, or set another port", number)
+	if h != nil {
+		who, hint = describe(*h), fmt.Sprintf("stop it, or set another port than %d", number)
+		if h.PID == 0 {
+			hint = fmt.Sprintf("it belongs to %s and is not ours to stop; set another port than %d", h.User, number)
+		}
+	}
+	p := status.NewProblem(status.PortTaken, server, fmt.Sprintf("port %d is taken by %s", number, who), time.Now())
+	p.Hint, p.Port, p.Holder = hint, number, h
+	return &p
+}
+
+func describe(h status.Holder) string {
+	switch {
+	case h.Server != "":
+		return fmt.Sprintf("server %s (pid %d)", h.Server, h.PID)
+	case h.PID == 0:
+		return "a process of user " + h.User
+	case h.User != "":
+		return fmt.Sprintf("%s (pid %d, user %s)", h.Name, h.PID, h.User)
+	}
+	return fmt.Sprintf("%s (pid %d)", h.Name, h.PID)
+}
+
+// startProblem turns a failed start into what the user is told.
+func startProblem(conf spec.Server, err error) status.Problem {
+	code, message, hint := status.CannotStart, fmt.Sprintf("%s can't be started: %v", conf.Name, err), ""
+	var se *proc.StartError
+	if errors.As(err, &se) {
+		switch se.Kind {
+		case proc.NotFound:
+			code = status.CommandMissing
+			message = fmt.Sprintf("the command %q was not found", se.Path)
+			hint = "install it, or correct `command:`; it is looked for in the PATH of the editor or terminal that started the server"
+		case proc.NotExecutable:
+			message, hint = fmt.Sprintf("%s is not executable", se.Path), "make it executable (chmod +x), or name the program that runs it"
+		case proc.BadDir:
+			message, hint = fmt.Sprintf("the folder %s can't be entered: %v", se.Path, se.Err), "correct `dir:`"
+		case proc.ExecFormat:
+			message, hint = fmt.Sprintf("%s is not a program this system can run", se.Path), "a script needs a first line such as #!/usr/bin/env node"
+		case proc.Resources:
+			message, hint = fmt.Sprintf("the system has no room for another process: %v", se.Err), "end something, then start it again"
+		}
+	}
+	p := status.NewProblem(code, conf.Name, message, time.Now())
+	p.Hint = hint
+	if se != nil && se.Kind == proc.BadDir {
+		p.Field = "dir"
+	}
+	return p
+}
+
+// endTree runs the stop ladder beside the actor and reports back.
+func (s *Server) endTree(ctx context.Context, run int) {
+	process, ports := s.process, slices.Clone(s.ports)
+	if s.cancelRun != nil {
+		s.cancelRun() // no probe of ours should meet a server that is going
+	}
+	if process == nil {
+		s.box.put(gone{run: run})
+		return
+	}
+	s.hurry = make(chan struct{})
+	plan := proc.StopPlan{Signal: stopSignal(s.conf), Grace: s.conf.Stop.Grace, Spare: s.conf.Stop.Spare, Hurry: s.hurry}
+	s.background.Go(func() {
+		// Not ctx: what is being stopped is stopped, whoever goes meanwhile.
+		report := process.Stop(context.WithoutCancel(ctx), plan)
+		s.box.put(gone{run: run, end: s.ending(report), left: s.leftover(report, ports)})
+	})
+}
+
+// lastLines is how much of a crashed server's output a problem shows.
+const lastLines = 20
+
+// ending classifies how a run ended.
+func (s *Server) ending(r proc.Report) ending {
+	e := ending{exit: crash.Exit{Code: r.Exit.Code}}
+	if r.Exit.Signal != 0 {
+		e.exit.Signal = proc.SignalName(r.Exit.Signal)
+	}
+	lines := s.log.Tail(crash.Lines)
+	e.cause = crash.Classify(e.exit, lines)
+	e.lines = lines[max(0, len(lines)-lastLines):]
+	if e.cause.Code == crash.AddressInUse && e.cause.Port != 0 {
+		e.taken = s.taken(e.cause.Port)
+	}
+	return e
+}
+
+// leftover says who is still there after a stop, by pid, name and why; and who
+// holds a port that should be free.
+func (s *Server) leftover(r proc.Report, ports []int) string {
+	var left []string
+	for _, l := range r.Left {
+		left = append(left, fmt.Sprintf("%s (pid %d) is still there: %s", l.Name, l.PID, l.Why))
+	}
+	for _, number := range ports {
+		if p := s.taken(number); p != nil {
+			left = append(left, p.Message)
+		}
+	}
+	return strings.Join(left, "; ")
+}
+
+func stopSignal(conf spec.Server) syscall.Signal {
+	if sig, err := proc.ParseSignal(conf.Stop.Signal); err == nil {
+		return sig
+	}
+	return syscall.SIGTERM
+}
+
+// look probes the server until its run ends: at once and closely until it is
+// ready, then at the probe's own pace.
+func (s *Server) look(ctx context.Context, run int) {
+	ctx, s.cancelRun = context.WithCancel(ctx)
+	target := probe.Target{Ports: s.ports, Dir: s.dir(), Env: s.runEnv, Log: s.log, Run: run}
+	s.watch(ctx, s.conf.Ready, target, true, func(err error) fact { return probed{run, err} })
+	if s.conf.Live != nil {
+		s.watch(ctx, *s.conf.Live, target, false, func(err error) fact { return liveProbed{run, err} })
+	}
+}
+
+// watch runs one probe until ctx ends. gate: it decides whether a start has
+// come to its end.
+func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target, gate bool, tell func(error) fact) {
+	p, err := s.host.NewProbe(conf, target)
+	if err != nil {
+		s.box.put(tell(err))
+		return
+	}
+	s.background.Go(func() {
+		began, passed, wait := time.Now(), !gate, time.Duration(0)
+		if !gate {
+			wait = conf.Every
+		}
+		for sleep(ctx, wait) {
+			err := once(ctx, p, conf.Timeout)
+			if ctx.Err() != nil {
+				return
+			}
+			s.box.put(tell(err))
+			passed = passed || err == nil
+			if conf.Kind == spec.ProbeNone {
+				return // there is nothing to look at again
+			}
+			wait = policy.NextProbe(max(time.Since(began), 1)) // 0 is for the first, made already
+			if passed {
+				wait = policy.ProbeEvery(conf.Every, mrand.Float64())
+			}
+		}
+	})
+}
+
+func once(ctx context.Context, p probe.Probe, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return p.Look(ctx)
+}
+
+// sleep waits, and reports whether the time has passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// sample measures the tree and plans the next measurement.
+func (s *Server) sample(f sample) {
+	if f.run != s.m.run || s.process == nil {
+		return
+	}
+	u, err := s.process.Usage()
+	now := time.Now()
+	if err == nil {
+		if !s.usageAt.IsZero() && u.CPU >= s.usage.CPU {
+			s.cpu = 100 * float64(u.CPU-s.usage.CPU) / float64(now.Sub(s.usageAt))
+		}
+		s.usage, s.usageAt = u, now
+		s.publish()
+	}
+	s.later(sampleEvery, f)
+}
+
+func newTraceID() string {
+	var b [16]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails since Go 1.24
+	return hex.EncodeToString(b[:])
+}

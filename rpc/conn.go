@@ -206,6 +206,23 @@ func (c *Conn) Close() error {
 	}
 }
 
+// Finish is Close for an end that can wait: no more work begins, and what runs
+// is answered first, unless ctx ends before.
+func (c *Conn) Finish(ctx context.Context) error {
+	c.requests.close()
+	answered := make(chan struct{})
+	go func() { // ends with the last work; see Wait
+		c.requests.works.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-ctx.Done():
+	case <-c.done:
+	}
+	return c.Close()
+}
+
 // Wait waits until the works and the writer have returned, after the end of
 // the connection.
 func (c *Conn) Wait(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -876,5 +877,93 @@ func TestFaultsDoNotFillTheLog(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "\n"); n != loggedFaults {
 		t.Errorf("%d lines logged, want %d", n, loggedFaults)
+	}
+}
+
+// TestWhatAReplySendsComesAfterItsAnswer, and a work that fails sends nothing.
+func TestWhatAReplySendsComesAfterItsAnswer(t *testing.T) {
+	const n = 200
+	var c *Conn
+	known := make(chan struct{})
+	var unwanted atomic.Int64
+	h := HandlerFunc(func(m Message) (Work, error) {
+		return func(context.Context) (any, error) {
+			<-known
+			if m.Method == "fail" {
+				return Reply{Result: 1, Sent: func() { unwanted.Add(1) }}, errors.New("no")
+			}
+			return Reply{Result: json.RawMessage(m.Params), Sent: func() {
+				if err := c.Notify("sent", json.RawMessage(m.Params)); err != nil {
+					t.Errorf("notify: %v", err)
+				}
+			}}, nil
+		}, nil
+	})
+	p, conn := serve(t, h, Options{})
+	c = conn
+	close(known)
+	for id := range n {
+		p.send(`{"jsonrpc":"2.0","id":%d,"method":"ok","params":{"n":%[1]d}}`, id)
+	}
+	answered := map[string]bool{}
+	for range 2 * n {
+		r := p.next()
+		switch {
+		case r.Error != nil:
+			t.Fatal(r)
+		case r.Method == "":
+			answered[string(r.Result)] = true
+		case !answered[string(r.Params)]:
+			t.Fatalf("%s was sent before its answer", r.Params)
+		}
+	}
+	if len(answered) != n {
+		t.Errorf("%d different answers, want %d", len(answered), n)
+	}
+	p.send(`{"jsonrpc":"2.0","id":"f","method":"fail"}`)
+	p.want(`"f"`, wire.CodeInternal, "")
+	finish(t, conn)
+	if unwanted.Load() != 0 {
+		t.Error("a work that failed has sent something")
+	}
+}
+
+// TestFinishAnswersWhatRuns: the works under way are answered, then the
+// connection ends; a work that takes too long does not hold it.
+func TestFinishAnswersWhatRuns(t *testing.T) {
+	l := newLab()
+	p, c := serve(t, l, Options{})
+	p.send(`{"jsonrpc":"2.0","id":1,"method":"block"}`)
+	receive(t, "the work", l.started)
+	finished := make(chan error, 1)
+	go func() { finished <- c.Finish(context.Background()) }()
+	// Refused, because no more work begins; ask until that is so.
+	for id := 2; ; id++ {
+		p.send(`{"jsonrpc":"2.0","id":%d,"method":"echo","params":{}}`, id)
+		if r := p.next(); r.Error != nil {
+			break
+		}
+	}
+	close(l.release)
+	p.want("1", 0, `"released"`)
+	p.ended()
+	if err := receive(t, "the end", finished); err != nil {
+		t.Error(err)
+	}
+
+	l = newLab()
+	p, c = serve(t, l, Options{})
+	p.send(`{"jsonrpc":"2.0","id":1,"method":"block"}`)
+	receive(t, "the work", l.started)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := c.Finish(ctx); err != nil {
+		t.Error(err)
+	}
+	if cause := receive(t, "the work's end", l.ended); !errors.Is(cause, ErrClosed) {
+		t.Errorf("cause %v", cause)
+	}
+	if err := c.Finish(context.Background()); err != nil { // again: nothing more to do
+		t.Error(err)
 	}
 }

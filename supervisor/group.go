@@ -338,7 +338,7 @@ func (g *Group) start(names []string, o StartOptions, wait bool) ([]starting, ch
 	var out []starting
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.last {
+	if g.last || g.replaced != nil {
 		return nil, g.replaced
 	}
 	g.epoch++

@@ -158,6 +158,11 @@ func (p *Project) Stop(ctx context.Context, names []string, o supervisor.StopOpt
 // Hurry ends the grace of every stop that is under way.
 func (p *Project) Hurry() { p.group.Hurry() }
 
+// AllStopped reports whether every server is stopped.
+func (p *Project) AllStopped() bool {
+	return !slices.ContainsFunc(p.group.Snapshots(), func(s supervisor.Snapshot) bool { return s.State != status.Stopped })
+}
+
 // Active reports whether any server runs or will by itself.
 func (p *Project) Active() bool {
 	return slices.ContainsFunc(p.group.Snapshots(), func(s supervisor.Snapshot) bool { return s.State.Active() })

@@ -1,0 +1,69 @@
+# devside. `make demo` and `make test` each work as the first command in a
+# clean clone; Go is all they need.
+
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Static, so that one binary runs on any distribution, and without the paths of
+# whoever built it.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+# Pinned, so that a new release does not turn CI red.
+STATICCHECK := v0.8.2
+
+# Some machines and most CI images run everything as root; devside refuses that
+# unless it is told. It changes nothing for an ordinary user.
+export DEVSIDE_ALLOW_ROOT = 1
+
+.PHONY: all build demo test race e2e bench lint check clean
+
+all: build
+
+# bin/devside: the whole product.
+build:
+	$(BUILD) -o bin/devside ./cmd/devside
+
+# See it work: a small project, driven through bin/devside by a scripted editor.
+demo: build
+	$(BUILD) -o bin/demo ./cmd/demo
+	bin/demo --devside bin/devside
+
+test:
+	$(GO) test -timeout 10m ./...
+
+# The same tests with the race detector (it needs a C compiler), counting
+# coverage: of the real binary, too, which the tests of cmd/devside run. Every
+# package must reach 80 % of its statements.
+race:
+	rm -rf coverage && mkdir -p coverage/binary
+	DEVSIDE_COVER=$(CURDIR)/coverage/binary CGO_ENABLED=1 $(GO) test -race -count 1 -timeout 20m -coverprofile coverage/tests.txt ./...
+	$(GO) tool covdata textfmt -i coverage/binary -o coverage/binary.txt
+	.ci/coverage 80 coverage/tests.txt coverage/binary.txt
+
+# The real thing: Next.js and Express from npm, as root (where we are root) and
+# as an ordinary user. It takes minutes and needs Node. The project is prepared
+# once and kept.
+E2E_PROJECT ?= $(or $(TMPDIR),/tmp)/devside-e2e-project
+e2e:
+	@command -v npx >/dev/null || { echo "make e2e needs Node with npm and npx"; exit 1; }
+	DEVSIDE_E2E_PROJECT=$(E2E_PROJECT) $(GO) test -tags e2e -run '^TestE2E' -v -count 1 -timeout 30m ./cmd/devside
+
+# devside beside a bare baseline in the same run: machines are noisy, only the
+# ratios mean something.
+bench: build
+	$(GO) run ./cmd/bench --devside bin/devside --json bin/bench.json
+
+lint:
+	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./... && $(GO) vet -tags e2e ./cmd/devside
+	GOOS=darwin $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+
+# Everything that CI runs, as CI runs it.
+check:
+	.ci/run
+
+clean:
+	rm -rf bin coverage

@@ -1,0 +1,11 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"syscall"
+)
+
+// brokenPipe reports whether the reader of our output has gone.
+func brokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }

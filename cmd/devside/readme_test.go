@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/devside/devside/rpc/wire"
+	"github.com/devside/devside/supervisor/spec"
+	"github.com/devside/devside/supervisor/status"
+)
+
+func readme(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(top(t), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestTheReadmesExampleLoads(t *testing.T) {
+	_, rest, found := strings.Cut(readme(t), "```yaml\n")
+	text, _, closed := strings.Cut(rest, "```")
+	if !found || !closed {
+		t.Fatal("the README has no example")
+	}
+	l := spec.Parse(text, "shop", nil, nil)
+	for _, i := range l.Issues {
+		t.Errorf("%d:%d: %s", i.Range.Start.Line, i.Range.Start.Column, i.Message)
+	}
+	if n := len(l.Project.Servers); n != 3 {
+		t.Errorf("%d servers", n)
+	}
+}
+
+func TestTheReadmesSessionLoads(t *testing.T) {
+	_, rest, _ := strings.Cut(readme(t), "$ cat devside.yaml\n")
+	text, _, _ := strings.Cut(rest, "\n\n")
+	l := spec.Parse(strings.ReplaceAll(text, "\n    ", "\n")[4:], "shop", nil, nil)
+	if !l.Valid() || len(l.Project.Servers) != 2 {
+		t.Errorf("%+v", l.Issues)
+	}
+}
+
+func TestTheReadmeNamesEveryCommandAndNoOther(t *testing.T) {
+	a := &app{}
+	have := map[string]bool{}
+	for _, c := range a.command().Commands() {
+		if !c.Hidden && c.Name() != "help" && c.Name() != "completion" {
+			have[c.Name()] = true
+		}
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `devside ([a-z]+)` \\|").FindAllStringSubmatch(readme(t), -1) {
+		if !have[m[1]] {
+			t.Errorf("the README names the command %s, which does not exist", m[1])
+		}
+		delete(have, m[1])
+	}
+	for name := range have {
+		t.Errorf("the README does not name the command %s", name)
+	}
+}
+
+func TestTheReadmeNamesEveryProblem(t *testing.T) {
+	text := readme(t)
+	for _, e := range status.Catalogue {
+		row := fmt.Sprintf("| `%s` | %s |", e.Code, e.Severity)
+		if !strings.Contains(text, row) || !strings.Contains(text, "| "+e.Title+" |") {
+			t.Errorf("the README has no row %s … %s |", row, e.Title)
+		}
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| (?:error|warning|information) \\|").FindAllStringSubmatch(text, -1) {
+		if _, ok := status.Lookup(status.Code(m[1])); !ok {
+			t.Errorf("the README names the problem %s, which does not exist", m[1])
+		}
+	}
+}
+
+func TestTheReadmeNamesEveryVerbAndState(t *testing.T) {
+	text := readme(t)
+	for _, v := range wire.Verbs {
+		if !strings.Contains(text, "`"+v.Name+"`") && !strings.Contains(text, "`devside/"+v.Name+"`") {
+			t.Errorf("the README does not name the request %s", v.Name)
+		}
+	}
+	for _, s := range status.States {
+		if !strings.Contains(text, "`"+string(s)+"`") {
+			t.Errorf("the README does not name the state %s", s)
+		}
+	}
+}
+
+func TestTheReadmesMakeTargetsExist(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(top(t), "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`make ([a-z0-9]+)`).FindAllStringSubmatch(readme(t), -1) {
+		if !regexp.MustCompile("(?m)^" + m[1] + ":").Match(b) {
+			t.Errorf("the README says make %s, which does not exist", m[1])
+		}
+	}
+}
+
+func TestTheArchitectureNamesTestsThatExist(t *testing.T) {
+	b, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := ""
+	for _, s := range sources(t) {
+		if s.test {
+			for _, d := range s.file.Scope.Objects {
+				have += d.Name + " "
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile("`(Test[A-Za-z0-9]+)(…?)`").FindAllStringSubmatch(string(b), -1) {
+		want := m[1] + " "
+		if m[2] != "" {
+			want = m[1] // the beginning of a name
+		}
+		if !strings.Contains(" "+have, " "+want) {
+			t.Errorf("ARCHITECTURE.md names %s, which does not exist", m[1])
+		}
+	}
+}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/devside/devside/rpc/wire"
+)
+
+// versionInfo is what `version` says.
+type versionInfo struct {
+	Version  string `json:"version"`
+	Protocol int    `json:"protocol"`
+	Go       string `json:"go"`
+	OS       string `json:"os"`
+	Arch     string `json:"arch"`
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Show the version, and that of the protocol",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := versionInfo{version, wire.Protocol, runtime.Version(), runtime.GOOS, runtime.GOARCH}
+			if a.json() {
+				return a.print(v)
+			}
+			return a.say("devside %s (protocol %d, %s, %s/%s)\n", v.Version, v.Protocol, v.Go, v.OS, v.Arch)
+		},
+	}
+}

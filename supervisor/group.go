@@ -172,16 +172,33 @@ func (g *Group) replace(servers []spec.Server, c Changes) {
 func (g *Group) published(from *member, s Snapshot, d dependency) {
 	g.mu.Lock()
 	news := from.dep != d
+	restarted := from.snap.Run > 0 && s.Run > from.snap.Run
 	from.snap, from.dep = s, d
 	var tell []*Server
 	if news && g.members[s.Name] == from {
 		tell = g.dependents(s.Name)
+	}
+	if restarted && from.server.conf.Restart.Dependents {
+		g.restartDependents(s.Name)
 	}
 	g.mu.Unlock()
 	for _, server := range tell {
 		server.box.put(dependencyIs{s.Name, d})
 	}
 	g.changed()
+}
+
+// restartDependents restarts what runs and depends on a server that has been
+// started anew: its `restart: {dependents: true}`. Each waits until it is ready.
+// g.mu is held.
+func (g *Group) restartDependents(name string) {
+	for _, server := range g.dependents(name) {
+		m := g.members[server.conf.Name]
+		switch m.snap.State {
+		case status.Starting, status.Ready, status.Unhealthy:
+			server.box.put(askStart{fact: startAsked{epoch: g.epoch, force: true}, env: m.env})
+		}
+	}
 }
 
 // dependents lists the actors that have name in depends_on. g.mu is held.

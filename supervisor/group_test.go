@@ -268,6 +268,36 @@ func TestAStopDoesNotCascade(t *testing.T) {
 	})
 }
 
+func TestDependentsRestartOnlyWhereTheConfigurationAsks(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		servers := []spec.Server{conf("web", dependsOn("api")), conf("api", func(s *spec.Server) { s.Restart.Dependents = asked }), conf("other")}
+		bubble(t, servers, func(t *testing.T, r *room, g *Group) {
+			r.healthy["api"] = time.Second
+			g.Start(t.Context(), []string{"web", "api", "other"}, StartOptions{Env: []string{"A=1"}})
+			if n := len(r.runs["web"]); n != 1 {
+				t.Errorf("the first start of api started web %d times", n)
+			}
+			time.Sleep(15 * time.Second)
+			r.last("api").die(proc.Exit{Code: 1})
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if got := states(g); got != "web=ready api=ready other=ready" {
+				t.Error(got)
+			}
+			want := 1
+			if asked {
+				want = 2
+			}
+			if len(r.runs["web"]) != want || len(r.runs["other"]) != 1 || len(r.runs["api"]) != 2 {
+				t.Errorf("dependents %v: web was started %d times, other %d, api %d", asked, len(r.runs["web"]), len(r.runs["other"]), len(r.runs["api"]))
+			}
+			if web := r.last("web"); asked && (web.began.Sub(r.last("api").began) < time.Second || !slices.Contains(web.launch.Env, "A=1")) {
+				t.Errorf("web did not wait for the new api, or lost its environment: %v, %v", web.began.Sub(r.last("api").began), web.launch.Env)
+			}
+		})
+	}
+}
+
 func TestADependencyThatCantStartEndsWhoWaits(t *testing.T) {
 	bubble(t, []spec.Server{conf("web", dependsOn("api")), conf("api", func(s *spec.Server) { s.Ports = []spec.Port{{Number: 4000}} })}, func(t *testing.T, r *room, g *Group) {
 		r.taken[4000] = &status.Holder{PID: 9, Name: "node", User: "ann"}

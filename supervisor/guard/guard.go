@@ -44,7 +44,8 @@ type Options struct {
 	Log    zerolog.Logger
 }
 
-// Run starts the hub, waits for its end, and ends what it left. When ctx ends
+// Run starts the hub, waits for its end, and ends what it left if it did not end
+// in order. When ctx ends
 // the hub is told by its closing pipe, and waited for. The error says how the
 // hub ended, if it was not by itself and in order.
 func Run(ctx context.Context, o Options) error {
@@ -69,14 +70,14 @@ func Run(ctx context.Context, o Options) error {
 	stop()
 	lifeW.Close() //nolint:errcheck // closed already if ctx has ended
 	o.Log.Debug().Err(err).Msg("the hub has ended")
+	if err == nil {
+		return nil // in order: what is still there was spared, or said to be left
+	}
 	// Not ctx: what the hub left is ended, whoever is in a hurry.
 	report := proc.EndDescendants(context.WithoutCancel(ctx), proc.StopPlan{Signal: syscall.SIGTERM, Grace: orphanGrace}, o.Log)
 	if report.Signalled > 0 || len(report.Left) > 0 {
 		o.Log.Warn().Int("ended", report.Signalled).Int("killed", report.Killed).Int("left", len(report.Left)).
 			Msg("ended the servers of a hub that died")
 	}
-	if err != nil {
-		return fmt.Errorf("the hub ended: %w", err)
-	}
-	return nil
+	return fmt.Errorf("the hub ended: %w", err)
 }

@@ -92,6 +92,7 @@ func TestLeaveWithLinger(t *testing.T) {
 		t.Errorf("after a reload of the window: %+v", s)
 	}
 	// The latest of the wishes counts; quit, with nobody holding, ends it all the same.
+	b.must(wire.Leave, nil, &res)
 	b.close()
 	var quit wire.QuitResult
 	l.join(wire.Visitor).must(wire.Quit, nil, &quit)

@@ -113,15 +113,21 @@ func playHub(root string, ready *os.File) error {
 	if os.Getenv(protocolVariable) != "" {
 		protocol = 99
 	}
-	quit := make(chan struct{})
+	quit := make(chan *rpc.Conn, 1)
 	time.AfterFunc(30*time.Second, func() { l.Close() }) // a test that forgot us
-	go func() { <-quit; l.Close() }()
+	go func() {
+		conn := <-quit
+		conn.Close() // once its answer is written
+		l.Close()
+	}()
 	for {
 		c, err := Accept(l, func(error) {})
 		if err != nil {
 			return nil
 		}
-		rpc.New(c, rpc.HandlerFunc(func(m rpc.Message) (rpc.Work, error) {
+		var conn *rpc.Conn
+		made := make(chan struct{})
+		conn = rpc.New(c, rpc.HandlerFunc(func(m rpc.Message) (rpc.Work, error) {
 			switch m.Method {
 			case wire.Hello:
 				var p wire.HelloParams
@@ -136,11 +142,13 @@ func playHub(root string, ready *os.File) error {
 				if os.Getenv(heldVariable) != "" {
 					return rpc.Answer(wire.QuitResult{Why: "held"}), nil
 				}
-				close(quit)
-				return rpc.Answer(wire.QuitResult{Quit: true}), nil
+				return func(context.Context) (any, error) {
+					return rpc.Reply{Result: wire.QuitResult{Quit: true}, Sent: func() { <-made; quit <- conn }}, nil
+				}, nil
 			}
 			return nil, errors.New("unknown")
 		}), rpc.Options{Name: "test", Log: zerolog.Nop()})
+		close(made)
 	}
 }
 

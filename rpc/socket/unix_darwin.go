@@ -2,9 +2,7 @@ package socket
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,28 +24,12 @@ func dialUnix(ctx context.Context, path string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", path)
 }
 
-// checkPeer refuses a connection whose other end is not our own user.
-func checkPeer(c net.Conn) error {
-	uc, ok := c.(*net.UnixConn)
-	if !ok {
-		return fmt.Errorf("check the peer: %T is no unix socket", c)
-	}
-	raw, err := uc.SyscallConn()
+// peerOf asks the kernel who connected, or listened.
+func peerOf(fd int) (uid, pid int, err error) {
+	cred, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
 	if err != nil {
-		return fmt.Errorf("check the peer: %w", err)
+		return 0, 0, err
 	}
-	var cred *unix.Xucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptXucred(int(fd), unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
-	}); err != nil {
-		return fmt.Errorf("check the peer: %w", err)
-	}
-	if credErr != nil {
-		return fmt.Errorf("check the peer: %w", credErr)
-	}
-	if int(cred.Uid) != os.Geteuid() {
-		return fmt.Errorf("%w: uid %d", ErrStranger, cred.Uid)
-	}
-	return nil
+	pid, err = unix.GetsockoptInt(fd, unix.SOL_LOCAL, unix.LOCAL_PEERPID)
+	return int(cred.Uid), pid, err
 }

@@ -136,8 +136,11 @@ func (s *session) Accept(m rpc.Message) (rpc.Work, error) {
 	case m.Method == wire.Leave:
 		return s.onceWelcomed(s.leave), nil
 	case m.Method == wire.Hurry:
-		s.h.o.Project.Hurry()
-		return rpc.Answer(nil), nil
+		// A work, and no Answer: the end that it brings about waits for works.
+		return func(context.Context) (any, error) {
+			s.h.o.Project.Hurry()
+			return nil, nil
+		}, nil
 	}
 	verb, ok := strings.CutPrefix(m.Method, wire.MethodPrefix)
 	serve, known := verbs[verb]

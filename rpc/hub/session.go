@@ -30,7 +30,8 @@ type session struct {
 	conn     *rpc.Conn // of raw; set before Run does anything that the client asks for
 	hello    wire.HelloParams
 	greeted  bool
-	welcomed chan struct{} // closed when the hub has taken note of the hello
+	sub      *project.Subscription // set before welcomed is closed
+	welcomed chan struct{}         // closed when the hub has taken note of the hello
 
 	mu      sync.Mutex
 	follows map[string]following // nil: the connection has ended
@@ -62,6 +63,7 @@ func (s *session) run() {
 	select {
 	case <-s.welcomed:
 		s.vouch(-1)
+		s.sub.Close()
 	default:
 	}
 }
@@ -88,8 +90,7 @@ const statusEvery = 100 * time.Millisecond
 // ends. A client that reads slowly gets fewer statuses, and slows only this
 // goroutine.
 func (s *session) push() {
-	sub := s.h.o.Project.Subscribe()
-	defer sub.Close()
+	sub := s.sub
 	send := func(method string, params any) bool {
 		// A wait for the client ends with the connection.
 		return s.conn.NotifyPaced(context.Background(), method, params) == nil
@@ -212,7 +213,10 @@ func (s *session) greet(m rpc.Message) (rpc.Work, error) {
 			return s.over()
 		}
 		s.h.o.Log.Info().Int("client", s.id).Str("name", p.Client).Str("role", string(p.Role)).Int("pid", p.PID).Msg("a client came")
-		s.vouch(1) // before the answer: what the client asks next may need it
+		// Before the answer: what the client asks next may need it, and what it
+		// asks now is among the news.
+		s.vouch(1)
+		s.sub = s.h.o.Project.Subscribe()
 		close(s.welcomed)
 		if p.Resume && p.Role == wire.Holder {
 			s.h.o.Project.Restore(context.WithoutCancel(ctx), p.Env)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	mrand "math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -39,10 +40,13 @@ type Host struct {
 	MayStart func(spec.Server) *status.Problem
 	Taken    func(port int) (bool, []port.Listener, error)
 	NextPort func(after int, avoid func(int) bool) (int, error)
-	HolderOf func([]port.Listener, []int) *status.Holder
-	NewProbe func(spec.Probe, probe.Target) (probe.Probe, error)
-	ReadFile func(name string) ([]byte, error) // an env file, by its path relative to the root
-	Happened func(status.Event)
+	// Listening is a cheap look, some milliseconds old, at whether anybody
+	// listens on a port; nil, or not known: connect and see.
+	Listening func(port int) (listening, known bool)
+	HolderOf  func([]port.Listener, []int) *status.Holder
+	NewProbe  func(spec.Probe, probe.Target) (probe.Probe, error)
+	ReadFile  func(name string) ([]byte, error) // an env file, by its path relative to the root
+	Happened  func(status.Event)
 }
 
 // Server is one server's actor.
@@ -67,6 +71,9 @@ type Server struct {
 	usage      proc.Usage
 	usageAt    time.Time
 	cpu        float64
+	told       Snapshot // what was published last
+	toldDep    dependency
+	toldOnce   bool
 	starts     []chan Result
 	stops      []chan Result
 	background sync.WaitGroup // everything the actor started
@@ -199,9 +206,18 @@ func (s *Server) later(d time.Duration, f fact) {
 	time.AfterFunc(d, func() { s.box.put(f) })
 }
 
-// publish hands the newest snapshot on, and the news to those who depend on it.
+// publish hands the newest snapshot on, and the news to those who depend on it,
+// if there is any: most probes change nothing, and whoever is told of a change
+// looks at the whole project.
 func (s *Server) publish() {
-	s.changed(s.snapshot(), s.m.asDependency())
+	snap, dep := s.snapshot(), s.m.asDependency()
+	was, is := s.told, snap
+	was.process, is.process = nil, nil // compared by identity, below
+	if s.toldOnce && dep == s.toldDep && s.told.process == snap.process && reflect.DeepEqual(was, is) {
+		return
+	}
+	s.told, s.toldDep, s.toldOnce = snap, dep, true
+	s.changed(snap, dep)
 }
 
 func (s *Server) snapshot() Snapshot {
@@ -487,8 +503,11 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 		if !gate {
 			wait = conf.Every
 		}
-		for sleep(ctx, wait) {
-			err := once(ctx, p, conf.Timeout)
+		for looks := 0; sleep(ctx, wait); looks++ {
+			err := s.unbound(conf, target, passed, looks)
+			if err == nil {
+				err = once(ctx, p, conf.Timeout)
+			}
 			if ctx.Err() != nil {
 				return
 			}
@@ -503,6 +522,24 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 			}
 		}
 	})
+}
+
+// lookAnyway is how often a starting server is probed although nobody listens
+// on its port: a port can be answered for without a listener of this system.
+const lookAnyway = 8
+
+// unbound says that nobody listens yet on the port that a probe would connect
+// to. One look at the system's table serves all starting servers; a connection
+// for each, every few milliseconds, would take the processor from them.
+func (s *Server) unbound(conf spec.Probe, target probe.Target, passed bool, looks int) error {
+	own := len(target.Ports) > 0 && (conf.Kind == spec.ProbeTCP && conf.TCP == "" || conf.Kind == spec.ProbeHTTP && strings.HasPrefix(conf.HTTP, "/"))
+	if passed || !own || s.host.Listening == nil || looks%lookAnyway == lookAnyway-1 {
+		return nil
+	}
+	if listening, known := s.host.Listening(target.Ports[0]); known && !listening {
+		return fmt.Errorf("nothing listens on port %d yet", target.Ports[0])
+	}
+	return nil
 }
 
 func once(ctx context.Context, p probe.Probe, timeout time.Duration) error {

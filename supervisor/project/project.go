@@ -128,7 +128,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		Start:    supervisor.Launcher(p.tracker, o.Log),
 		MayStart: p.mayStart,
 		Taken:    port.Taken,
-		NextPort: port.Next,
+		NextPort: port.Next, Listening: new(listening).has,
 		HolderOf: p.holderOf,
 		NewProbe: probe.New,
 		ReadFile: p.readFile,
@@ -233,11 +233,17 @@ func problemsOf(l *spec.Loaded, now time.Time) []status.Problem {
 	return out
 }
 
+// gather is how long changes are gathered before the books are kept and the
+// subscribers told: a start of 200 servers is a thousand changes, and each look
+// is at all of them. Whatever dies meanwhile is found by the marker.
+const gather = 2 * time.Millisecond
+
 // loop owns the view.
 func (p *Project) loop(ctx context.Context) {
 	visible := time.NewTimer(time.Hour)
 	defer visible.Stop()
 	keeper := bookkeeper{}
+	var gathered <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -246,6 +252,12 @@ func (p *Project) loop(ctx context.Context) {
 			ask()
 			p.sequence.Add(1)
 		case <-p.changedC:
+			if gathered == nil {
+				gathered = time.After(gather)
+			}
+			continue
+		case <-gathered:
+			gathered = nil
 		case <-visible.C:
 			p.sequence.Add(1)
 		}

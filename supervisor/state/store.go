@@ -122,9 +122,15 @@ func (s *Store) put(name string, v any) {
 	}
 }
 
+// gather is how long changes are gathered before a write: the start of 50
+// servers is a handful of ledgers then, and not 50. A process that is started
+// and orphaned within it is found by its marker.
+const gather = 10 * time.Millisecond
+
 // write empties pending, then ends. Flush and Close wait for it.
 func (s *Store) write() {
 	for {
+		<-time.After(gather)
 		s.mu.Lock()
 		todo := s.pending
 		if len(todo) == 0 {

@@ -51,7 +51,7 @@ e2e:
 # devside beside a bare baseline in the same run: machines are noisy, only the
 # ratios mean something.
 bench: build
-	$(GO) run ./cmd/bench --devside bin/devside --json bin/bench.json
+	CGO_ENABLED=0 $(GO) run ./cmd/bench --devside bin/devside --json bin/bench.json
 
 lint:
 	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }

@@ -178,7 +178,7 @@ func (g *Group) published(from *member, s Snapshot, d dependency) {
 	if news && g.members[s.Name] == from {
 		tell = g.dependents(s.Name)
 	}
-	if restarted && from.server.conf.Restart.Dependents {
+	if restarted && g.members[s.Name] == from && from.server.conf.Restart.Dependents {
 		g.restartDependents(s.Name)
 	}
 	g.mu.Unlock()

@@ -90,7 +90,7 @@ func (r *room) host() Host {
 			}
 			return 0, errors.New("none is free")
 		},
-		HolderOf: func(l []port.Listener, _ []int) *status.Holder {
+		HolderOf: func(l []port.Listener) *status.Holder {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			return r.taken[l[0].Port]

@@ -43,7 +43,7 @@ type Host struct {
 	// Listening is a cheap look, some milliseconds old, at whether anybody
 	// listens on a port; nil, or not known: connect and see.
 	Listening func(port int) (listening, known bool)
-	HolderOf  func([]port.Listener, []int) *status.Holder
+	HolderOf  func([]port.Listener) *status.Holder
 	NewProbe  func(spec.Probe, probe.Target) (probe.Probe, error)
 	ReadFile  func(name string) ([]byte, error) // an env file, by its path relative to the root
 	Happened  func(status.Event)
@@ -234,7 +234,7 @@ func (s *Server) snapshot() Snapshot {
 		}
 		snap.Ports = append(snap.Ports, status.Port{Number: number, Listening: s.m.state == status.Ready})
 	}
-	snap.URL = url(s.conf, snap.Ports)
+	snap.URL = url(snap.Ports)
 	if s.m.state == status.Backoff && !s.m.retryAt.IsZero() {
 		snap.RestartInMs = max(0, time.Until(s.m.retryAt).Milliseconds())
 	}
@@ -244,9 +244,8 @@ func (s *Server) snapshot() Snapshot {
 	return snap
 }
 
-// url is where a person would look: the first port, unless the server is
-// known to speak something else than HTTP.
-func url(conf spec.Server, ports []status.Port) string {
+// url is where a person would look: the first port.
+func url(ports []status.Port) string {
 	if len(ports) == 0 {
 		return ""
 	}
@@ -363,7 +362,7 @@ func (s *Server) taken(number int) *status.Problem {
 	if !taken {
 		return nil
 	}
-	return portTaken(s.conf.Name, number, s.host.HolderOf(listeners, nil))
+	return portTaken(s.conf.Name, number, s.host.HolderOf(listeners))
 }
 
 // portTaken says who has the port and what to do.

@@ -585,3 +585,10 @@ func TestCloseWaitsAlthoughNobodyElseDoes(t *testing.T) {
 	}
 	p.Vouch(1)
 }
+
+func TestTheMarkerIsOnDiskBeforeAnythingStarts(t *testing.T) {
+	f := opened(t, config(server("api", 0, serving)))
+	if l := readState[state.Ledger](f, "ledger.json"); l.Marker == "" || l.Marker != f.marker {
+		t.Errorf("when the project is open, the ledger has the marker %q, not %q", l.Marker, f.marker)
+	}
+}

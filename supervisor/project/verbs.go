@@ -287,7 +287,7 @@ func (p *Project) Ports() ([]PortUse, error) {
 			}
 			use := PortUse{Port: n.Number, Server: s.Name}
 			if taken {
-				use.Holder = p.holderOf(listeners, nil)
+				use.Holder = p.holderOf(listeners)
 				if use.Holder == nil {
 					use.Holder = &status.Holder{}
 				}
@@ -299,7 +299,7 @@ func (p *Project) Ports() ([]PortUse, error) {
 }
 
 // holderOf names who listens, and the server if it is one of ours.
-func (p *Project) holderOf(listeners []port.Listener, _ []int) *status.Holder {
+func (p *Project) holderOf(listeners []port.Listener) *status.Holder {
 	owner := map[int]string{}
 	var hints []int
 	for _, tree := range p.group.Trees() {

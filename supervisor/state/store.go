@@ -65,12 +65,13 @@ type Store struct {
 	dir    string
 	report func(error) // failed writes and damaged files; called from any goroutine
 
-	mu      sync.Mutex
-	pending map[string][]byte // newest content by file name
-	writing bool
-	closed  bool
-	idle    *sync.Cond // writing became false
-	writes  int
+	mu       sync.Mutex
+	pending  map[string][]byte // newest content by file name
+	writing  bool              // the goroutine lives
+	inFlight bool              // it is writing what was pending
+	closed   bool
+	idle     *sync.Cond // writing or inFlight became false
+	writes   int
 }
 
 // Open returns the store of a run folder that Paths.Make has made.
@@ -122,15 +123,15 @@ func (s *Store) put(name string, v any) {
 	}
 }
 
-// gather is how long changes are gathered before a write: the start of 50
-// servers is a handful of ledgers then, and not 50. A process that is started
-// and orphaned within it is found by its marker.
+// gather is the shortest time between two writes: the first change is written at
+// once, and the start of 50 servers is a handful of ledgers and not 50. A
+// process that is started and orphaned within it is found by its marker.
 const gather = 10 * time.Millisecond
 
-// write empties pending, then ends. Flush and Close wait for it.
+// write empties pending, then ends. Flush waits for what is written, Close for
+// its end.
 func (s *Store) write() {
 	for {
-		<-time.After(gather)
 		s.mu.Lock()
 		todo := s.pending
 		if len(todo) == 0 {
@@ -139,24 +140,27 @@ func (s *Store) write() {
 			s.mu.Unlock()
 			return
 		}
-		s.pending = map[string][]byte{}
+		s.pending, s.inFlight = map[string][]byte{}, true
 		s.mu.Unlock()
 		for name, data := range todo {
 			if err := replaceFile(filepath.Join(s.dir, name), data); err != nil {
 				s.report(fmt.Errorf("write %s: %w", name, err))
 			}
-			s.mu.Lock()
-			s.writes++
-			s.mu.Unlock()
 		}
+		s.mu.Lock()
+		s.writes += len(todo)
+		s.inFlight = false
+		s.idle.Broadcast()
+		s.mu.Unlock()
+		<-time.After(gather)
 	}
 }
 
-// Flush waits until everything handed over is on its way to the disk.
+// Flush waits until everything handed over is written.
 func (s *Store) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.writing {
+	for s.inFlight || len(s.pending) > 0 {
 		s.idle.Wait()
 	}
 }
@@ -164,9 +168,11 @@ func (s *Store) Flush() {
 // Close flushes and takes nothing more.
 func (s *Store) Close() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closed = true
-	s.mu.Unlock()
-	s.Flush()
+	for s.writing {
+		s.idle.Wait()
+	}
 }
 
 // Writes counts the files written so far.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/devside/devside/rpc"
 	"github.com/devside/devside/rpc/wire"
 	"github.com/devside/devside/supervisor/status"
 )
@@ -107,6 +108,9 @@ func (u *upRun) call(ctx context.Context, verb string, servers []string) <-chan 
 // run is the whole of `up`, from the first look to the hub's end.
 func (u *upRun) run(ctx context.Context) error {
 	err := u.watch(ctx)
+	if errors.Is(err, rpc.ErrClosed) && ctx.Err() == nil {
+		err = errHubLost // seen first by a call that was under way
+	}
 	if err != nil && ctx.Err() != nil && u.fg.attached {
 		leave(u.fg.hub)
 		if err := u.view.note("", `detached: the servers go on running, "devside stop" stops them`); err != nil {

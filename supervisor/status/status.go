@@ -204,6 +204,20 @@ const (
 	HappenedReload  Kind = "reload"
 	HappenedTrust   Kind = "trust"
 	HappenedRestore Kind = "restore"
+	// HappenedSecurity is what the audit log keeps; Event.Act says which.
+	HappenedSecurity Kind = "security"
+)
+
+// Act names a security event.
+type Act string
+
+const (
+	ActKilled          Act = "killed"           // a process that devside did not start was ended
+	ActKillRefused     Act = "kill-refused"     // … was asked to be ended, and was not
+	ActClientRefused   Act = "client-refused"   // another user's process wanted to talk to a hub
+	ActRootRefused     Act = "root-refused"     // devside was started as root and not told that it may
+	ActDeletionRefused Act = "deletion-refused" // something that is no cache was asked to be deleted
+	ActTrusted         Act = "trusted"          // a person agreed to the project's commands
 )
 
 // Event is one thing that happened to a project, as a fact.
@@ -213,6 +227,8 @@ type Event struct {
 	At      time.Time `json:"at"`
 	Message string    `json:"message"`
 	TraceID string    `json:"traceId,omitempty"`
-	Code    Code      `json:"code,omitempty"` // with kind "problem"
-	Exit    *Exit     `json:"exit,omitempty"` // with kind "crash"
+	Code    Code      `json:"code,omitempty"`    // with kind "problem"
+	Exit    *Exit     `json:"exit,omitempty"`    // with kind "crash"
+	Act     Act       `json:"act,omitempty"`     // with kind "security"
+	Process *Holder   `json:"process,omitempty"` // with kind "security": the process concerned
 }

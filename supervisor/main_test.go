@@ -4,11 +4,13 @@ package supervisor
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -77,6 +79,16 @@ func runChild(mode string, args []string) int {
 		case <-terminated:
 		case <-end:
 		}
+	case "glutton": // joins a memory cgroup, and takes more than that has
+		if err := os.WriteFile(args[0]+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		for held := [][]byte{}; len(held) < 1024; {
+			held = append(held, bytes.Repeat([]byte{1}, 1<<20))
+		}
+		fmt.Println("it has a gigabyte")
+		return 1
 	case "opened":
 		fmt.Println("up")
 		<-end

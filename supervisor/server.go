@@ -46,6 +46,7 @@ type Host struct {
 	HolderOf  func([]port.Listener) *status.Holder
 	NewProbe  func(spec.Probe, probe.Target) (probe.Probe, error)
 	ReadFile  func(name string) ([]byte, error) // an env file, by its path relative to the root
+	OOMKills  func() (uint64, error)            // so far; nil: not known
 	Happened  func(status.Event)
 }
 
@@ -71,6 +72,7 @@ type Server struct {
 	usage      proc.Usage
 	usageAt    time.Time
 	cpu        float64
+	oomKills   uint64   // of the system, when this run was looked at last
 	told       Snapshot // what was published last
 	toldDep    dependency
 	toldOnce   bool
@@ -300,6 +302,7 @@ func (s *Server) spawn(ctx context.Context, run int) fact {
 	}
 	s.process = process
 	s.usage, s.cpu, s.usageAt = proc.Usage{}, 0, time.Time{}
+	s.oomKills, _ = s.countOOMKills()
 	s.background.Go(func() {
 		select {
 		case <-process.Exited():
@@ -430,20 +433,48 @@ func (s *Server) endTree(ctx context.Context, run int) {
 		return
 	}
 	s.hurry = make(chan struct{})
+	oomKills, alone := s.oomKills, ended(process)
 	plan := proc.StopPlan{Signal: stopSignal(s.conf), Grace: s.conf.Stop.Grace, Spare: s.conf.Stop.Spare, Hurry: s.hurry}
 	s.background.Go(func() {
 		// Not ctx: what is being stopped is stopped, whoever goes meanwhile.
 		report := process.Stop(context.WithoutCancel(ctx), plan)
-		s.box.put(gone{run: run, end: s.ending(report), left: s.leftover(report, ports)})
+		s.box.put(gone{run: run, end: s.ending(report, alone && s.oomKilled(oomKills)), left: s.leftover(report, ports)})
 	})
 }
 
 // lastLines is how much of a crashed server's output a problem shows.
 const lastLines = 20
 
-// ending classifies how a run ended.
-func (s *Server) ending(r proc.Report) ending {
-	e := ending{exit: crash.Exit{Code: r.Exit.Code}}
+// ended reports whether the leader has ended by itself.
+func ended(p Process) bool {
+	select {
+	case <-p.Exited():
+		return true
+	default:
+		return false
+	}
+}
+
+// countOOMKills returns false where they are not counted.
+func (s *Server) countOOMKills() (uint64, bool) {
+	if s.host.OOMKills == nil {
+		return 0, false
+	}
+	n, err := s.host.OOMKills()
+	return n, err == nil
+}
+
+// oomKilled reports whether the kernel has ended some process for lack of
+// memory since it was asked last.
+func (s *Server) oomKilled(last uint64) bool {
+	n, known := s.countOOMKills()
+	return known && n > last
+}
+
+// ending classifies how a run ended. oom: it ended by itself, and the kernel
+// has ended something for lack of memory at about that time.
+func (s *Server) ending(r proc.Report, oom bool) ending {
+	e := ending{exit: crash.Exit{Code: r.Exit.Code, OOM: oom}}
 	if r.Exit.Signal != 0 {
 		e.exit.Signal = proc.SignalName(r.Exit.Signal)
 	}
@@ -572,6 +603,9 @@ func (s *Server) sample(f sample) {
 		}
 		s.usage, s.usageAt = u, now
 		s.publish()
+	}
+	if n, known := s.countOOMKills(); known {
+		s.oomKills = n
 	}
 	s.later(sampleEvery, f)
 }

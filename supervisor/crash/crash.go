@@ -32,6 +32,8 @@ const (
 type Exit struct {
 	Code   int    // ignored when Signal is set
 	Signal string // "SIGKILL"; empty when it exited
+	// OOM: the kernel ended some process for lack of memory not long before.
+	OOM bool
 }
 
 // signalOf names the signals that end servers, by number on every system that
@@ -112,6 +114,11 @@ func Classify(e Exit, last []string) Cause {
 		rules = memoryRules
 	}
 	cause := find(rules, e.Code, lines)
+	if cause.Code == Unknown && e.OOM && e.SignalName() == "SIGKILL" {
+		// The kernel does not tell whom it chose to those who are not root. A
+		// SIGKILL at such a time that nobody here sent is most likely its own.
+		cause = Cause{Code: OutOfMemory, Text: "the system had no memory left, and the kernel most likely ended it for that", Mendable: true}
+	}
 	if cause.Code == Unknown && e.Signal == "" {
 		switch e.Code {
 		case 126:

@@ -108,6 +108,27 @@ func TestTextIsShortAndPlain(t *testing.T) {
 	}
 }
 
+func TestAnOOMKillIsACauseOfItsOwn(t *testing.T) {
+	for _, test := range []struct {
+		exit Exit
+		last []string
+		want Code
+	}{
+		{Exit{Signal: "SIGKILL", OOM: true}, nil, OutOfMemory},
+		{Exit{Code: 137, OOM: true}, []string{"Killed"}, OutOfMemory}, // behind a shell
+		{Exit{Signal: "SIGKILL"}, nil, Unknown},                       // somebody else's doing
+		{Exit{Signal: "SIGTERM", OOM: true}, nil, Unknown},            // the kernel sends nothing else
+		{Exit{Code: 1, OOM: true}, []string{"panic: boom"}, Unknown},
+		{Exit{Code: 1, OOM: true}, []string{"Error: listen EADDRINUSE: address already in use :::3000"}, AddressInUse},
+		{Exit{OOM: true}, nil, Unknown},
+	} {
+		c := Classify(test.exit, test.last)
+		if c.Code != test.want || c.Code == OutOfMemory && (!c.Mendable || c.Text == "") {
+			t.Errorf("%+v, %q: %+v, want %q", test.exit, test.last, c, test.want)
+		}
+	}
+}
+
 // Patterns are compiled when first used, so a broken one would show in a crash.
 func TestEveryPatternCompiles(t *testing.T) {
 	for _, r := range rules {

@@ -106,6 +106,10 @@ const maxCommandLine = 4096
 // control characters replaced; empty when they can't be read.
 func CommandLine(pid int) string { return readable(strings.Join(commandLine(pid), " ")) }
 
+// OOMKills counts the processes that the kernel has ended for lack of memory
+// since it started, of the system and of every memory cgroup.
+func OOMKills() (uint64, error) { return oomKills() }
+
 // Command is what to start. Argv is given to the kernel as it is.
 type Command struct {
 	Argv                  []string

@@ -86,6 +86,8 @@ func inspect(pid int) (Info, error) {
 
 func commandLine(int) []string { return nil }
 
+func oomKills() (uint64, error) { return 0, fmt.Errorf("count OOM kills: %w", errUnsupported) }
+
 type handle struct{}
 
 func openHandle(Identity) (handle, error)  { return handle{}, errUnsupported }

@@ -46,7 +46,9 @@ type Host struct {
 	HolderOf  func([]port.Listener) *status.Holder
 	NewProbe  func(spec.Probe, probe.Target) (probe.Probe, error)
 	ReadFile  func(name string) ([]byte, error) // an env file, by its path relative to the root
-	OOMKills  func() (uint64, error)            // so far; nil: not known
+	// OOMKills counts the system's so far: as of now, or as of some moment of the
+	// last second; nil: not known.
+	OOMKills func(now bool) (uint64, error)
 	Happened  func(status.Event)
 }
 
@@ -302,7 +304,7 @@ func (s *Server) spawn(ctx context.Context, run int) fact {
 	}
 	s.process = process
 	s.usage, s.cpu, s.usageAt = proc.Usage{}, 0, time.Time{}
-	s.oomKills, _ = s.countOOMKills()
+	s.oomKills, _ = s.countOOMKills(false)
 	s.background.Go(func() {
 		select {
 		case <-process.Exited():
@@ -456,18 +458,18 @@ func ended(p Process) bool {
 }
 
 // countOOMKills returns false where they are not counted.
-func (s *Server) countOOMKills() (uint64, bool) {
+func (s *Server) countOOMKills(now bool) (uint64, bool) {
 	if s.host.OOMKills == nil {
 		return 0, false
 	}
-	n, err := s.host.OOMKills()
+	n, err := s.host.OOMKills(now)
 	return n, err == nil
 }
 
 // oomKilled reports whether the kernel has ended some process for lack of
 // memory since it was asked last.
 func (s *Server) oomKilled(last uint64) bool {
-	n, known := s.countOOMKills()
+	n, known := s.countOOMKills(true)
 	return known && n > last
 }
 
@@ -604,7 +606,7 @@ func (s *Server) sample(f sample) {
 		s.usage, s.usageAt = u, now
 		s.publish()
 	}
-	if n, known := s.countOOMKills(); known {
+	if n, known := s.countOOMKills(false); known {
 		s.oomKills = n
 	}
 	s.later(sampleEvery, f)

@@ -135,7 +135,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		HolderOf: p.holderOf,
 		NewProbe: probe.New,
 		ReadFile: p.readFile,
-		OOMKills: proc.OOMKills,
+		OOMKills: new(oomKills).count,
 		Happened: p.happened,
 	}, func() *logs.Log { return budget.New(logs.DefaultLimit) }, p.changed)
 

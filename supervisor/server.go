@@ -49,7 +49,7 @@ type Host struct {
 	// OOMKills counts the system's so far: as of now, or as of some moment of the
 	// last second; nil: not known.
 	OOMKills func(now bool) (uint64, error)
-	Happened  func(status.Event)
+	Happened func(status.Event)
 }
 
 // Server is one server's actor.

@@ -54,9 +54,10 @@ type (
 	exited         struct{ run int } // the leader ended; not reaped yet
 	// gone: the tree is gone and the leader reaped.
 	gone struct {
-		run  int
-		end  ending
-		left string // who is still there and why; empty: nobody
+		run    int
+		end    ending
+		left   string // who is still there and why; empty: nobody
+		spared string // who was left alone on purpose; empty: nobody
 	}
 )
 
@@ -129,6 +130,7 @@ type machine struct {
 	lastExit  *status.Exit
 	retryAt   time.Time // in backoff
 	left      string
+	spared    string
 	problems  map[status.Code]status.Problem
 }
 
@@ -301,6 +303,7 @@ func (s *stepper) spawn() {
 	}
 	s.alive, s.ended, s.liveness, s.again = true, false, false, false
 	s.pid, s.readyMs, s.readyAt, s.spawnedAt, s.retryAt, s.left, s.failing = 0, nil, time.Time{}, s.now, time.Time{}, "", ""
+	s.spared = ""
 	s.health = policy.NewHealth(policy.Readiness, s.conf.Ready.Failures)
 	if s.conf.Live != nil {
 		s.live = policy.NewHealth(policy.Liveness, s.conf.Live.Failures)
@@ -503,8 +506,13 @@ func (s *stepper) stop(message string) {
 func (s *stepper) stopped() {
 	clear(s.problems)
 	s.pid, s.spawnedAt = 0, time.Time{}
-	s.enter(status.Stopped, s.left, "")
-	s.say(status.HappenedStop, s.conf.Name+" stopped")
+	message, said := s.left, s.conf.Name+" stopped"
+	if s.spared != "" {
+		message = strings.TrimPrefix(message+"; "+s.spared, "; ")
+		said += "; " + s.spared
+	}
+	s.enter(status.Stopped, message, "")
+	s.say(status.HappenedStop, said)
 }
 
 // exited: the leader ended by itself. What it left behind is ended before
@@ -523,7 +531,7 @@ func (s *stepper) gone(f gone) {
 	if !s.readyAt.IsZero() {
 		readyFor = s.now.Sub(s.readyAt)
 	}
-	s.alive, s.pid, s.left = false, 0, f.left
+	s.alive, s.pid, s.left, s.spared = false, 0, f.left, f.spared
 	s.lastExit = exitOf(f.end, s.now)
 	asked := s.state == status.Stopping && !s.liveness
 	switch {
@@ -674,7 +682,7 @@ func (m machine) stopOutcome() (r Result, done bool) {
 	if m.state != status.Stopped {
 		return r, false
 	}
-	r.OK = m.left == ""
+	r.OK, r.Message = m.left == "", m.spared
 	if !r.OK {
 		r.Code, r.Message = CodeNotStopped, m.left
 	}
@@ -683,7 +691,7 @@ func (m machine) stopOutcome() (r Result, done bool) {
 
 // snapshot is the machine as others see it.
 func (m machine) snapshot() Snapshot {
-	s := Snapshot{Overdue: m.overdue}
+	s := Snapshot{Overdue: m.overdue, Stop: m.conf.Stop}
 	s.Server = status.Server{
 		Name: m.conf.Name, State: m.state, Since: m.since, PID: m.pid, ReadyMs: m.readyMs,
 		Restarts: m.restarts, Crashes: m.crashes, LastExit: m.lastExit, Message: m.message,

@@ -440,7 +440,10 @@ func (s *Server) endTree(ctx context.Context, run int) {
 	s.background.Go(func() {
 		// Not ctx: what is being stopped is stopped, whoever goes meanwhile.
 		report := process.Stop(context.WithoutCancel(ctx), plan)
-		s.box.put(gone{run: run, end: s.ending(report, alone && s.oomKilled(oomKills)), left: s.leftover(report, ports)})
+		s.box.put(gone{
+			run: run, end: s.ending(report, alone && s.oomKilled(oomKills)),
+			left: s.leftover(report, ports), spared: spared(report),
+		})
 	})
 }
 
@@ -500,6 +503,16 @@ func (s *Server) leftover(r proc.Report, ports []int) string {
 		if p := s.taken(number); p != nil {
 			left = append(left, p.Message)
 		}
+	}
+	return strings.Join(left, "; ")
+}
+
+// spared names what was left alone on purpose: whoever looks for what still
+// runs after a stop should find it here.
+func spared(r proc.Report) string {
+	var left []string
+	for _, l := range r.Spared {
+		left = append(left, fmt.Sprintf("%s (pid %d) was left: %s", l.Name, l.PID, l.Why))
 	}
 	return strings.Join(left, "; ")
 }

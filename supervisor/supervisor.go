@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/devside/devside/supervisor/proc"
+	"github.com/devside/devside/supervisor/spec"
 	"github.com/devside/devside/supervisor/status"
 )
 
@@ -42,6 +43,7 @@ type Snapshot struct {
 	Details  []status.Problem // the problems whose codes are in Server.Problems
 	Identity proc.Identity    // of the running leader; zero when none runs
 	Overdue  bool             // the current start has taken longer than `within`
+	Stop     spec.Stop        // how it is stopped, for the ledger
 	process  Process          // that runs; nil: none
 }
 
@@ -53,7 +55,7 @@ type Result struct {
 	PID     int
 	ReadyMs *int64
 	Code    string // why it is not ok: a problem's code or one of the constants below
-	Message string
+	Message string // why it is not ok; of a stop that is, what was left alone on purpose
 	Hint    string
 }
 

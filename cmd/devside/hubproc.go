@@ -22,6 +22,7 @@ import (
 	"github.com/devside/devside/rpc/socket"
 	"github.com/devside/devside/rpc/wire"
 	"github.com/devside/devside/supervisor/guard"
+	"github.com/devside/devside/supervisor/proc"
 	supervised "github.com/devside/devside/supervisor/project"
 	"github.com/devside/devside/supervisor/state"
 )
@@ -135,6 +136,9 @@ func guardHub(ctx context.Context, root string, flags []string, ready *os.File) 
 	return guard.Run(ctx, guard.Options{
 		Exe: exe, Args: append([]string{socket.HubCommand, "--root", root}, flags...),
 		Lock: lock, Ready: ready, Stderr: stderr, Log: log,
+		Bequest: func() []proc.Bequest {
+			return state.Open(paths, func(err error) { log.Error().Err(err).Msg("state") }).Ledger().Bequest()
+		},
 	})
 }
 

@@ -210,6 +210,9 @@ func outcome(r wire.ServerResult, now *status.Project) string {
 	if s, ok := now.Server(r.Name); ok && s.URL != "" && r.State == status.Ready {
 		parts = append(parts, visible(s.URL))
 	}
+	if r.Note != "" {
+		parts = append(parts, visible(r.Note))
+	}
 	return strings.Join(parts, "  ")
 }
 

@@ -390,7 +390,9 @@ func resultOf(results []supervisor.Result) wire.StartResult {
 	res := wire.StartResult{Servers: []wire.ServerResult{}}
 	for _, r := range results {
 		w := wire.ServerResult{Name: r.Name, OK: r.OK, State: r.State, PID: r.PID, ReadyMs: r.ReadyMs}
-		if !r.OK {
+		if r.OK {
+			w.Note = r.Message
+		} else {
 			w.Error = &wire.ServerError{Code: r.Code, Message: r.Message, Hint: r.Hint}
 		}
 		res.Servers = append(res.Servers, w)

@@ -99,6 +99,7 @@ type ServerResult struct {
 	PID     int          `json:"pid,omitempty"`
 	ReadyMs *int64       `json:"readyMs,omitempty"`
 	Error   *ServerError `json:"error,omitempty"`
+	Note    string       `json:"note,omitempty"` // beside ok: what a stop left alone on purpose
 }
 
 // ServerError says why a server is not ok. Code is one of "not-ready",

@@ -2,8 +2,8 @@
 // hub, outlives it, and ends whatever it leaves behind.
 //
 // It never ends anything but its own descendants, never restarts the hub (a
-// client that needs one does), and knows nothing of servers, configuration or
-// clients. While it lives the project's lock is held; it gives the hub a copy,
+// client that needs one does), and knows nothing of configuration or clients;
+// of servers only what the ledger says of how they are stopped. While it lives the project's lock is held; it gives the hub a copy,
 // so that the lock is free only when both are gone.
 //
 // Start reading at Run.
@@ -30,7 +30,7 @@ const (
 	LifeFD             // ends when the guardian ends
 )
 
-// orphanGrace is how long servers of a hub that died may take to end: the
+// orphanGrace is how long may take to end what the ledger does not know: the
 // default grace of a server.
 const orphanGrace = 5 * time.Second
 
@@ -42,6 +42,10 @@ type Options struct {
 	Ready  *os.File // given to the hub
 	Stderr *os.File // of the hub: where a panic of it is found
 	Log    zerolog.Logger
+
+	// Bequest is asked, when a hub has died, how each of its servers is
+	// stopped. nil: nobody knows, and all are by the default.
+	Bequest func() []proc.Bequest
 }
 
 // Run starts the hub, waits for its end, and ends what it left if it did not end
@@ -74,9 +78,13 @@ func Run(ctx context.Context, o Options) error {
 		return nil // in order: what is still there was spared, or said to be left
 	}
 	// Not ctx: what the hub left is ended, whoever is in a hurry.
-	report := proc.EndDescendants(context.WithoutCancel(ctx), proc.StopPlan{Signal: syscall.SIGTERM, Grace: orphanGrace}, o.Log)
-	if report.Signalled > 0 || len(report.Left) > 0 {
-		o.Log.Warn().Int("ended", report.Signalled).Int("killed", report.Killed).Int("left", len(report.Left)).
+	var bequest []proc.Bequest
+	if o.Bequest != nil {
+		bequest = o.Bequest()
+	}
+	report := proc.EndDescendants(context.WithoutCancel(ctx), bequest, proc.StopPlan{Signal: syscall.SIGTERM, Grace: orphanGrace}, o.Log)
+	if report.Signalled > 0 || len(report.Left) > 0 || len(report.Spared) > 0 {
+		o.Log.Warn().Int("ended", report.Signalled).Int("killed", report.Killed).Int("left", len(report.Left)).Int("spared", len(report.Spared)).
 			Msg("ended the servers of a hub that died")
 	}
 	return fmt.Errorf("the hub ended: %w", err)

@@ -333,7 +333,7 @@ func (l *ladder) considerSparing(s stat) {
 	l.spared[s.pid] = s.start
 	left := Left{
 		Identity: Identity{PID: s.pid, Start: startString(s.start, 0), Boot: bootID()},
-		Name:     readable(now.name), Why: "opened for the person, not part of the server",
+		Name:     readable(now.name), Why: "opened for the person",
 	}
 	if id, err := Identify(s.pid); err == nil && sameStart(id.Start, left.Start) {
 		left.Identity = id

@@ -78,6 +78,14 @@ func runChild(mode string, args []string) int {
 		linger()
 	case "escape":
 		spawn(nil, true, args...)
+	case "siblings":
+		// Its child's parent is ours, and the child has left session and marker.
+		attr := &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Env: []string{}, Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_PARENT}}
+		if _, err := syscall.ForkExec("/proc/self/exe", []string{os.Args[0], child, "stubborn"}, attr); err != nil {
+			fmt.Println(err)
+		}
+		say()
+		linger()
 	case "orphans":
 		// Leaves one process behind that has left session, marker and ancestry.
 		say()
@@ -217,7 +225,7 @@ func guardianChild() int {
 		pid, _ := strconv.Atoi(lines.Text())
 		pids = append(pids, pid)
 	}
-	rep := EndDescendants(context.Background(), StopPlan{Grace: 50 * time.Millisecond}, zerolog.Nop())
+	rep := EndDescendants(context.Background(), nil, StopPlan{Grace: 50 * time.Millisecond}, zerolog.Nop())
 	_, children, _ := visit(step{pid: os.Getpid()})
 	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"report": rep, "pids": pids, "children": children})
 	return 0

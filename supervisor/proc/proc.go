@@ -187,6 +187,14 @@ type Mark struct {
 	MarkerPrefix string   // of the marker's value; too short a prefix matches nothing
 }
 
+// Bequest is what a dead hub left of one server: who leads it, what its marker
+// begins with, and how it is stopped.
+type Bequest struct {
+	Leader       Identity
+	MarkerPrefix string
+	Plan         StopPlan
+}
+
 // minMarkerPrefix is the shortest prefix that Sweep believes: a shorter one, or
 // an empty one from a damaged ledger, would name other people's processes.
 const minMarkerPrefix = 8

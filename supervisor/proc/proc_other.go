@@ -61,7 +61,7 @@ func (p *Process) Stop(context.Context, StopPlan) Report { return Report{Exit: E
 func BecomeSubreaper() error { return fmt.Errorf("become subreaper: %w", errUnsupported) }
 
 // EndDescendants ends nobody, and says so in the log.
-func EndDescendants(_ context.Context, _ StopPlan, log zerolog.Logger) Report {
+func EndDescendants(_ context.Context, _ []Bequest, _ StopPlan, log zerolog.Logger) Report {
 	log.Warn().Err(errUnsupported).Msg("descendants not ended")
 	return Report{Exit: Exit{Code: -1}}
 }

@@ -363,6 +363,35 @@ func TestEDGE4ShellWrapper(t *testing.T) {
 	requireGone(t, pids)
 }
 
+// A sibling of the leader is no descendant of it, and no orphan: its parent is
+// whichever of our threads forked the leader.
+func TestEDGE4ASiblingOfTheLeaderIsFoundAndEnded(t *testing.T) {
+	r := newRig(t)
+	var all []int
+	for range 5 { // other threads, as it comes
+		p, out := r.start("siblings")
+		pids := out.pids(2)
+		sibling := pids[0]
+		if sibling == p.PID() {
+			sibling = pids[1]
+		}
+		if info, err := Inspect(sibling); err != nil || info.Parent != os.Getpid() || info.Session == p.PID() {
+			t.Fatalf("no sibling: %+v %v", info, err)
+		}
+		if got := treePIDs(p); !slices.Equal(got, pids) {
+			t.Errorf("tree %v, want %v", got, pids)
+		}
+		if rep := p.Stop(context.Background(), StopPlan{Grace: 20 * time.Millisecond}); rep.Signalled != 2 || rep.Killed != 1 || len(rep.Left) != 0 {
+			t.Errorf("report %+v", rep)
+		}
+		all = append(all, pids...)
+	}
+	eventually(t, "reaped", func() (bool, string) {
+		left := slices.DeleteFunc(slices.Clone(all), func(pid int) bool { return !exists(pid) })
+		return len(left) == 0, fmt.Sprint(left)
+	})
+}
+
 func TestOrphansOfTwoServersAreToldApart(t *testing.T) {
 	r := newRig(t)
 	a, outA := r.start("orphans")

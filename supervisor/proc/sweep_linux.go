@@ -5,35 +5,148 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 )
 
 // EndDescendants ends everything that has this process as ancestor, which
-// must be a subreaper, so that nothing has got away. It is the guardian's last
-// act: it reaps whatever child has ended, so have the status of children of your
-// own first.
-func EndDescendants(ctx context.Context, plan StopPlan, log zerolog.Logger) Report {
-	self := os.Getpid()
-	l := newLadder(log, plan, func(seen known) sighting {
-		todo := []step{}
-		for pid, start := range seen {
-			todo = append(todo, step{pid: pid, start: start})
+// must be a subreaper, so that nothing has got away: the servers of the bequest
+// by their own plans, whatever else there is by the plan rest. It is the
+// guardian's last act: it reaps whatever child has ended, so have the status of
+// children of your own first.
+func EndDescendants(ctx context.Context, bequest []Bequest, rest StopPlan, log zerolog.Logger) Report {
+	e := newEstate(bequest, rest)
+	reports := make([]Report, len(e.plans))
+	var ladders sync.WaitGroup
+	for i, plan := range e.plans {
+		ladders.Go(func() {
+			reports[i] = e.ladder(log, plan, func(share int) bool { return share == i }).run(ctx)
+		})
+	}
+	ladders.Wait()
+	// What lost its last clue while the ladders ran was nobody's for a moment.
+	// Nobody's spared processes may be ended by that, so all lists count.
+	for _, plan := range e.plans[1:] {
+		rest.Spare = append(slices.Clone(rest.Spare), plan.Spare...)
+	}
+	total := e.ladder(log, rest, func(int) bool { return true }).run(ctx)
+	spared := map[int]bool{}
+	for _, s := range total.Spared {
+		spared[s.PID] = true
+	}
+	for _, r := range reports {
+		total.Signalled += r.Signalled
+		total.Killed += r.Killed
+		total.Took += r.Took
+		for _, s := range r.Spared {
+			if !spared[s.PID] {
+				total.Spared = append(total.Spared, s)
+			}
 		}
-		_, children, err := visit(step{pid: self})
-		for _, pid := range children {
-			todo = append(todo, step{pid: pid, parent: self})
-		}
-		return walk(todo, sighting{err: err})
-	})
-	r := l.run(ctx)
-	r.Exit = Exit{Code: -1}
-	_, children, _ := visit(step{pid: self})
+	}
+	total.Exit = Exit{Code: -1}
+	_, children, _ := visit(step{pid: e.self})
 	for _, pid := range children {
 		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 	}
-	return r
+	return total
+}
+
+// estate is what a dead hub left below this process, in shares: one for each
+// plan, since most servers have the same. The first is of what no server of the
+// bequest can be shown to have started.
+type estate struct {
+	self    int
+	bequest []Bequest
+	plans   []StopPlan
+	share   []int // of each bequest
+}
+
+func newEstate(bequest []Bequest, rest StopPlan) *estate {
+	e := &estate{self: os.Getpid(), bequest: bequest, plans: []StopPlan{rest}}
+	for _, b := range bequest {
+		i := slices.IndexFunc(e.plans, func(p StopPlan) bool {
+			return p.Signal == b.Plan.Signal && p.Grace == b.Plan.Grace && slices.Equal(p.Spare, b.Plan.Spare)
+		})
+		if i < 0 {
+			i = len(e.plans)
+			e.plans = append(e.plans, b.Plan)
+		}
+		e.share = append(e.share, i)
+	}
+	return e
+}
+
+// ladder is a stop of the shares that mine names.
+func (e *estate) ladder(log zerolog.Logger, plan StopPlan, mine func(share int) bool) *ladder {
+	l := newLadder(log, plan, func(seen known) sighting {
+		_, children, err := visit(step{pid: e.self})
+		var todo []step
+		for _, pid := range children {
+			todo = append(todo, step{pid: pid, parent: e.self})
+		}
+		found := walk(todo, sighting{err: err})
+		found.members = e.divide(found.members, seen, mine)
+		return found
+	})
+	// A server may be a program that is spared elsewhere.
+	l.inside = func(s stat) bool {
+		return slices.ContainsFunc(e.bequest, func(b Bequest) bool { return b.Leader.PID > 0 && b.Leader.PID == s.session })
+	}
+	return l
+}
+
+// divide returns the members of some shares. Whose a process is decides how it
+// is asked to end, and not whether: all of them are our descendants.
+func (e *estate) divide(members []stat, seen known, mine func(share int) bool) []stat {
+	shares := make(map[int]int, len(members))
+	var out []stat
+	for _, s := range members { // parents stand before their children
+		share, below := shares[s.parent]
+		if !below || share == 0 {
+			share = e.shareOf(s)
+		}
+		shares[s.pid] = share
+		if start, ok := seen[s.pid]; mine(share) || ok && start == s.start {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (e *estate) shareOf(s stat) int {
+	marker, read := "", false
+	for i, b := range e.bequest {
+		if b.Leader.PID > 0 && b.Leader.PID == s.session {
+			return e.share[i]
+		}
+		if b.MarkerPrefix == "" || s.zombie() {
+			continue
+		}
+		if !read {
+			marker, read = markerOf(s), true
+		}
+		if strings.HasPrefix(marker, b.MarkerPrefix) {
+			return e.share[i]
+		}
+	}
+	return 0
+}
+
+// markerOf reads the marker of a process that still is the one that was seen.
+func markerOf(s stat) string {
+	d, err := openDir(s.pid)
+	if err != nil {
+		return ""
+	}
+	defer d.close()
+	if now, err := d.stat(); err != nil || now.start != s.start {
+		return ""
+	}
+	marker, _ := d.marker()
+	return marker
 }
 
 // Sweep ends what a dead hub left behind when its guardian died with it: among

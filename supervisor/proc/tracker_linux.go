@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -59,6 +61,7 @@ type Tracker struct {
 	// the table yet. Nothing that can block is done under it.
 	mu      sync.Mutex
 	leaders map[int]*Process
+	forkers map[int]bool // our threads that have forked one
 	closed  bool
 }
 
@@ -97,7 +100,7 @@ func NewTracker(log zerolog.Logger) (*Tracker, error) {
 	}
 	t := &Tracker{
 		log: log, self: os.Getpid(), session: session, null: null, list: list, prints: newPrints(),
-		sigchld: make(chan os.Signal, 1), stop: make(chan struct{}), leaders: map[int]*Process{},
+		sigchld: make(chan os.Signal, 1), stop: make(chan struct{}), leaders: map[int]*Process{}, forkers: map[int]bool{},
 	}
 	if t.prints.span == 0 {
 		log.Warn().Msg("the limit on message queues leaves no room for fingerprints: what leaves session, marker and ancestry is not found")
@@ -201,9 +204,12 @@ func (t *Tracker) fork(p *Process, path string, argv []string, attr *syscall.Pro
 		}
 		return false
 	})
+	runtime.LockOSThread()
+	p.forker = unix.Gettid()
 	t.prints.set(p.print)
 	pid, err := syscall.ForkExec(path, argv, attr)
 	t.prints.set(0)
+	runtime.UnlockOSThread()
 	if err != nil {
 		return err
 	}
@@ -216,7 +222,7 @@ func (t *Tracker) fork(p *Process, path string, argv []string, attr *syscall.Pro
 		_, _ = unix.Wait4(pid, nil, 0, nil)
 		return err
 	}
-	t.leaders[pid] = p
+	t.leaders[pid], t.forkers[p.forker] = p, true
 	t.wg.Go(p.watch)
 	return nil
 }
@@ -351,7 +357,15 @@ func (t *Tracker) runReaper() {
 // that only servers' processes have: another session than ours, and a
 // fingerprint, which a zombie keeps.
 func (t *Tracker) reap() (reaped int) {
-	for _, pid := range t.adopted() {
+	pids := t.adopted()
+	// Beside those there are siblings of the leaders, see orphans.
+	t.mu.Lock()
+	forkers := slices.Collect(maps.Keys(t.forkers))
+	t.mu.Unlock()
+	for _, tid := range forkers {
+		pids = append(pids, t.childrenOf(tid)...)
+	}
+	for _, pid := range pids {
 		if t.reapOne(pid) {
 			reaped++
 		}
@@ -405,12 +419,27 @@ func (t *Tracker) adopted() []int {
 	}
 }
 
+// childrenOf lists the children of another thread of ours than the main one.
+func (t *Tracker) childrenOf(tid int) []int {
+	if t.list == nil || tid == t.self {
+		return nil // adopted has them
+	}
+	d, err := openDir(t.self)
+	if err != nil {
+		return nil
+	}
+	defer d.close()
+	pids, _ := d.threadChildren(strconv.Itoa(tid), nil) // an ended thread's are the main thread's
+	return pids
+}
+
 // Process is one started leader and the tree that grows from it.
 type Process struct {
 	tracker *Tracker
 	id      Identity
 	marker  string
 	print   uint64
+	forker  int // our thread that is the leader's parent
 	pidfd   *os.File
 
 	exited chan struct{}

@@ -110,9 +110,10 @@ func visit(want step) (stat, []int, error) {
 
 // orphans returns those of our adopted children that belong to the leader's
 // tree. Other leaders are not orphans; what is in our own session was not
-// started by a server.
+// started by a server. A leader can also have made siblings (CLONE_PARENT):
+// their parent is the thread of ours that forked the leader.
 func (t *Tracker) orphans(p *Process, seen known) (steps []step, restless bool) {
-	for _, pid := range t.adopted() {
+	for _, pid := range append(t.adopted(), t.childrenOf(p.forker)...) {
 		t.mu.Lock()
 		leader := t.leaders[pid] != nil
 		t.mu.Unlock()

@@ -169,7 +169,9 @@ func (p *Project) endLeftovers(ctx context.Context) {
 	for _, s := range l.Servers {
 		marks = append(marks, proc.Mark{Leader: s.Identity, MarkerPrefix: l.Marker + ":"})
 	}
-	r := proc.Sweep(ctx, marks, leftoverPlan, p.o.Log)
+	plan := leftoverPlan
+	plan.Spare = l.Spared()
+	r := proc.Sweep(ctx, marks, plan, p.o.Log)
 	if r.Signalled > 0 || len(r.Left) > 0 {
 		p.o.Log.Warn().Int("ended", r.Signalled).Int("killed", r.Killed).Int("left", len(r.Left)).Msg("ended what an earlier hub left")
 	}
@@ -314,13 +316,15 @@ func (p *Project) keepBooks(k *bookkeeper) {
 	var running []string
 	for _, s := range p.group.Snapshots() {
 		if s.Identity.PID != 0 {
-			ledger = append(ledger, state.LedgerEntry{Name: s.Name, Identity: s.Identity})
+			ledger = append(ledger, state.LedgerEntry{Name: s.Name, Identity: s.Identity, Stop: &state.Stop{
+				Signal: s.Stop.Signal, GraceMs: s.Stop.Grace.Milliseconds(), Spare: s.Stop.Spare,
+			}})
 		}
 		if s.State.Active() && s.State != status.Stopping {
 			running = append(running, s.Name)
 		}
 	}
-	if !slices.Equal(ledger, k.ledger) {
+	if !slices.EqualFunc(ledger, k.ledger, sameEntry) {
 		k.ledger = ledger
 		p.putLedger(ledger)
 	}
@@ -329,6 +333,10 @@ func (p *Project) keepBooks(k *bookkeeper) {
 		p.store.PutSnapshot(state.Snapshot{At: time.Now(), Running: running})
 	}
 }
+
+// sameEntry leaves out how a server is stopped: under another configuration it
+// is another process.
+func sameEntry(a, b state.LedgerEntry) bool { return a.Name == b.Name && a.Identity == b.Identity }
 
 func (p *Project) putLedger(servers []state.LedgerEntry) {
 	hub, err := proc.Identify(os.Getpid())

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -343,8 +344,9 @@ func TestLedgerAndSnapshotFollowWhatRuns(t *testing.T) {
 	f.start()
 	s, _ := f.group.Snapshot("api")
 	l := awaitDisk(f, "ledger.json", func(l state.Ledger) bool { return len(l.Servers) == 2 })
-	if l.Marker != empty.Marker || l.Servers[0] != (state.LedgerEntry{Name: "api", Identity: s.Identity}) {
-		t.Errorf("%+v, %+v", l, s.Identity)
+	want := state.LedgerEntry{Name: "api", Identity: s.Identity, Stop: &state.Stop{Signal: "SIGTERM", GraceMs: s.Stop.Grace.Milliseconds()}}
+	if l.Marker != empty.Marker || !reflect.DeepEqual(l.Servers[0], want) || want.Stop.GraceMs == 0 {
+		t.Errorf("%+v, %+v", l, want)
 	}
 	awaitDisk(f, "snapshot.json", func(s state.Snapshot) bool { return slices.Equal(s.Running, []string{"api", "web"}) })
 	f.Stop(t.Context(), []string{"web"}, supervisor.StopOptions{}) //nolint:errcheck // a known name

@@ -31,10 +31,57 @@ type Ledger struct {
 	Servers []LedgerEntry `json:"servers"`
 }
 
-// LedgerEntry is one running server.
+// LedgerEntry is one running server, and how it is stopped by whoever has to
+// when its hub has died.
 type LedgerEntry struct {
 	Name string `json:"name"`
 	proc.Identity
+	Stop *Stop `json:"stop,omitempty"`
+}
+
+// Stop is a server's own way to be stopped.
+type Stop struct {
+	Signal  string   `json:"signal"`
+	GraceMs int64    `json:"graceMs"`
+	Spare   []string `json:"spare,omitempty"`
+}
+
+// Bequest is the ledger for a guardian whose hub has died. A server without a
+// usable way to be stopped is left out, and stopped by the default.
+func (l Ledger) Bequest() []proc.Bequest {
+	var out []proc.Bequest
+	for _, s := range l.Servers {
+		if s.Stop == nil || s.Stop.GraceMs < 0 || s.Stop.GraceMs > mostGrace.Milliseconds() {
+			continue
+		}
+		signal, err := proc.ParseSignal(s.Stop.Signal)
+		if err != nil {
+			continue
+		}
+		b := proc.Bequest{Leader: s.Identity, Plan: proc.StopPlan{
+			Signal: signal, Grace: time.Duration(s.Stop.GraceMs) * time.Millisecond, Spare: s.Stop.Spare,
+		}}
+		if l.Marker != "" {
+			b.MarkerPrefix = l.Marker + ":" + s.Name + ":"
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// mostGrace is the longest grace that a configuration may give: what is longer
+// in a ledger is damage, and a guardian that waits for hours keeps the lock.
+const mostGrace = 10 * time.Minute
+
+// Spared lists the programs that the servers' stops leave alone.
+func (l Ledger) Spared() []string {
+	var out []string
+	for _, s := range l.Servers {
+		if s.Stop != nil {
+			out = append(out, s.Stop.Spare...)
+		}
+	}
+	return out
 }
 
 // Snapshot says what ran, so that a hub that takes the place of a lost one can

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -102,6 +103,24 @@ func runChild(mode string, args []string) int {
 		polite := spawn("server")
 		stubborn := spawn("parent")
 		say(polite, stubborn)
+	case "wills": // servers that are stopped in ways of their own; args: a folder with links to this program
+		say(spawnAs(self(), "interrupted", args[0]), spawnAs(args[0]+"/gpg-agent", "server"), spawnAs(self(), "opener", args[0]))
+	case "interrupted": // ends only when it is interrupted, and takes its time
+		signal.Ignore(syscall.SIGTERM)
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGINT)
+		fmt.Println(os.Getpid())
+		<-c
+		<-time.After(100 * time.Millisecond)
+		if err := os.WriteFile(args[0]+"/interrupted", nil, 0o600); err != nil {
+			return 1
+		}
+		return 0
+	case "opener": // does not end, and has opened something for the person
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println(os.Getpid(), spawnAs(args[0]+"/picture-viewer", "server"))
+		<-ended
+		return 1
 	case "server":
 	case "parent": // its child is in yet another session, and does not end when it is asked to
 		fmt.Println(os.Getpid(), spawn("stubborn"))
@@ -131,12 +150,14 @@ func free(path string) bool {
 func say(words ...any) { fmt.Fprintln(os.NewFile(ReadyFD, "ready"), words...) }
 
 // spawn starts one of these programs and returns the line that it prints.
-func spawn(mode string) string {
+func spawn(mode string) string { return spawnAs(self(), mode) }
+
+func spawnAs(exe, mode string, args ...string) string {
 	r, w, err := os.Pipe()
 	if err != nil {
 		panic(err)
 	}
-	cmd := exec.Command(self(), child, mode)
+	cmd := exec.Command(exe, append([]string{child, mode}, args...)...)
 	cmd.Stdout = w
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -171,6 +192,8 @@ type running struct {
 	lock  *os.File
 	ready *bufio.Reader
 	ended chan error
+
+	bequest atomic.Pointer[[]proc.Bequest] // set before the hub is killed
 }
 
 func guardian(t *testing.T, ctx context.Context, exe string, args ...string) *running {
@@ -196,9 +219,16 @@ func guardian(t *testing.T, ctx context.Context, exe string, args ...string) *ru
 	}
 	g := &running{t: t, lock: lock, ready: bufio.NewReader(r), ended: make(chan error, 1)}
 	go func() {
-		g.ended <- Run(ctx, Options{Exe: exe, Args: append([]string{child}, args...), Lock: lock, Ready: w, Stderr: os.Stderr, Log: zerolog.Nop()})
+		g.ended <- Run(ctx, Options{Exe: exe, Args: append([]string{child}, args...), Lock: lock, Ready: w, Stderr: os.Stderr, Log: zerolog.Nop(), Bequest: g.left})
 	}()
 	return g
+}
+
+func (g *running) left() []proc.Bequest {
+	if b := g.bequest.Load(); b != nil {
+		return *b
+	}
+	return nil
 }
 
 // line is the next one that the hub says.
@@ -380,5 +410,51 @@ func TestNothingRemainsOfAHubThatIsKilled(t *testing.T) {
 		if id.Alive() {
 			t.Errorf("%v is still there", id)
 		}
+	}
+}
+
+func TestEachServerOfADeadHubIsStoppedByItsOwnPlan(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"gpg-agent", "picture-viewer"} {
+		if err := os.Symlink(self(), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := guardian(t, t.Context(), self(), "wills", dir)
+	ids := identities(t, g.line())
+	if len(ids) != 4 {
+		t.Fatalf("the tree is %v", ids)
+	}
+	interrupted, agent, opener, viewer := ids[0], ids[1], ids[2], ids[3]
+	defer viewer.Signal(syscall.SIGKILL) //nolint:errcheck // the test's own
+	g.bequest.Store(&[]proc.Bequest{
+		{Leader: interrupted, Plan: proc.StopPlan{Signal: syscall.SIGINT, Grace: time.Hour}},
+		{Leader: agent, Plan: proc.StopPlan{Signal: syscall.SIGTERM, Grace: time.Hour}},
+		{Leader: opener, Plan: proc.StopPlan{Signal: syscall.SIGTERM, Grace: 0, Spare: []string{"picture-viewer"}}},
+	})
+	info, err := proc.Inspect(interrupted.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub, err := proc.Identify(info.Parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.end(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "interrupted")); err != nil {
+		t.Errorf("the one that ends on SIGINT was not interrupted, or not waited for: %v", err)
+	}
+	for _, id := range []proc.Identity{interrupted, agent, opener} {
+		if id.Alive() {
+			t.Errorf("%v is still there", id)
+		}
+	}
+	if !viewer.Alive() {
+		t.Error("what the server's stop spares was ended")
 	}
 }

@@ -27,11 +27,7 @@ func EndDescendants(ctx context.Context, bequest []Bequest, rest StopPlan, log z
 	}
 	ladders.Wait()
 	// What lost its last clue while the ladders ran was nobody's for a moment.
-	// Nobody's spared processes may be ended by that, so all lists count.
-	for _, plan := range e.plans[1:] {
-		rest.Spare = append(slices.Clone(rest.Spare), plan.Spare...)
-	}
-	total := e.ladder(log, rest, func(int) bool { return true }).run(ctx)
+	total := e.ladder(log, e.plans[0], func(int) bool { return true }).run(ctx)
 	spared := map[int]bool{}
 	for _, s := range total.Spared {
 		spared[s.PID] = true
@@ -75,6 +71,11 @@ func newEstate(bequest []Bequest, rest StopPlan) *estate {
 			e.plans = append(e.plans, b.Plan)
 		}
 		e.share = append(e.share, i)
+	}
+	// What a server opened for the person loses its parent, and that clue, when
+	// the server ends: all lists count for what is nobody's.
+	for _, plan := range e.plans[1:] {
+		e.plans[0].Spare = append(slices.Clone(e.plans[0].Spare), plan.Spare...)
 	}
 	return e
 }

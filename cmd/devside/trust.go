@@ -172,6 +172,12 @@ func trustText(st style, p *status.Project) string {
 			fmt.Fprintf(&b, "    probe     %s\n", visible(probe))
 		}
 	}
+	if len(p.Trust.Cleanup) > 0 {
+		fmt.Fprintf(&b, "\n  before the first start it would end your processes in this folder that run\n")
+		for _, pattern := range p.Trust.Cleanup {
+			fmt.Fprintf(&b, "    %s\n", visible(pattern))
+		}
+	}
 	fmt.Fprintf(&b, "\n%s\n", st.dim("hash "+p.Trust.Hash))
 	return b.String()
 }

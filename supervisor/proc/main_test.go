@@ -147,6 +147,15 @@ func runChild(mode string, args []string) int {
 		return hubChild(args[0])
 	case "guardian":
 		return guardianChild()
+	case "cleaner": // args: root, pattern
+		strays := EndStrays(context.Background(), Strays{
+			Root: args[0], Patterns: args[1:], Supervises: func(argv []string) bool { return slices.Contains(argv, "pretend-hub") },
+		}, StopPlan{Grace: 100 * time.Millisecond}, zerolog.Nop())
+		_ = json.NewEncoder(os.Stdout).Encode(strays)
+	case "above": // has a child, and ends last
+		spawn(os.Environ(), false, "stubborn", args[0])
+		say()
+		linger()
 	case "reuse":
 		return reuseChild()
 	case "other-user":

@@ -195,6 +195,45 @@ type Bequest struct {
 	Plan         StopPlan
 }
 
+// Strays says which processes are strays of a project: what an earlier session
+// left that no ledger knows.
+type Strays struct {
+	Root     string   // the project's real path
+	Patterns []string // see matches
+	// Supervises reports whether a command line is that of a hub or guardian.
+	// What lives below one is not a stray, whoever's project it belongs to.
+	Supervises func(argv []string) bool
+}
+
+// Stray is one of them, and what became of it.
+type Stray struct {
+	Identity
+	Name    string
+	Pattern string // that it matches; empty: started by one that matches
+	Left    string // why it is still there; empty: it was ended
+}
+
+// matches reports whether a pattern stands in a command line as whole words.
+// The first word may lack its leading directories: "vite" is in "node
+// /home/me/shop/node_modules/.bin/vite --port 3000", and not in "vim
+// vite.config.ts" or "cat src/vite/index.ts". The pattern is text and nothing
+// else: no letter of it has a meaning.
+func matches(argv []string, pattern string) bool {
+	line := strings.Join(argv, " ")
+	for at := 0; pattern != ""; {
+		i := strings.Index(line[at:], pattern)
+		if i < 0 {
+			return false
+		}
+		begin, end := at+i, at+i+len(pattern)
+		if (begin == 0 || line[begin-1] == ' ' || line[begin-1] == '/') && (end == len(line) || line[end] == ' ') {
+			return true
+		}
+		at = begin + 1
+	}
+	return false
+}
+
 // minMarkerPrefix is the shortest prefix that Sweep believes: a shorter one, or
 // an empty one from a damaged ledger, would name other people's processes.
 const minMarkerPrefix = 8

@@ -76,6 +76,14 @@ func Sweep(_ context.Context, marks []Mark, _ StopPlan, log zerolog.Logger) Repo
 	return r
 }
 
+// EndStrays ends nobody, and says so in the log.
+func EndStrays(_ context.Context, of Strays, _ StopPlan, log zerolog.Logger) []Stray {
+	if len(of.Patterns) > 0 {
+		log.Warn().Err(errUnsupported).Msg("strays not ended")
+	}
+	return nil
+}
+
 func identify(pid int) (Identity, error) {
 	return Identity{}, fmt.Errorf("identify pid %d: %w", pid, errUnsupported)
 }

@@ -235,11 +235,25 @@ func (d dir) arguments() []string {
 	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
 }
 
+// folder returns the working directory as it is called in our own mount
+// namespace. Elsewhere the same path can be another folder, so that a process
+// there has none. One that was removed keeps its path.
+func (d dir) folder() string {
+	ours, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil || d.link("ns/mnt") != ours {
+		return ""
+	}
+	return strings.TrimSuffix(d.link("cwd"), " (deleted)")
+}
+
 // file returns the path of the file the process runs; empty when that can't be
 // read.
-func (d dir) file() string {
+func (d dir) file() string { return d.link("exe") }
+
+// link returns where a link leads; empty when it can't be read.
+func (d dir) link(name string) string {
 	buf := make([]byte, 4096)
-	n, err := unix.Readlinkat(int(d), "exe", buf)
+	n, err := unix.Readlinkat(int(d), name, buf)
 	if err != nil {
 		return ""
 	}

@@ -21,6 +21,42 @@ var opened = []string{
 	"ssh-agent", "gpg-agent", "adb",
 }
 
+// worked are programs that a person works in at a terminal. They are spared
+// where processes are chosen by their command line, which may name anything: an
+// editor has the name of a file of the project in it.
+var worked = []string{
+	"vi", "vim", "nvim", "view", "vimdiff", "nano", "pico", "micro", "hx", "helix", "kak", "kakoune", "joe", "ne", "ed", "emacsclient", "emacs-nox", "emacs-gtk",
+	"less", "more", "most", "man", "tail", "watch", "top", "htop", "btop",
+	"tmux", "tmux: server", "tmux: client", "screen", "SCREEN", "zellij", "ssh", "mosh-client", "mosh-server", "script", "gdb", "lldb", "lazygit", "tig", "git",
+}
+
+// shells are spared where a person types into them: without a script to run.
+var shells = []string{"sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "ash", "tcsh", "csh", "nu", "pwsh", "elvish", "xonsh"}
+
+// personal decides whether a process that a pattern names is left alone: it is
+// not what a server of an earlier session is. names are as in spared.
+func personal(names, args []string) bool {
+	if spared(names, args, worked, true) {
+		return true
+	}
+	for _, n := range names {
+		if base := strings.TrimPrefix(filepath.Base(n), "-"); slices.Contains(shells, base) {
+			return typedInto(args)
+		}
+	}
+	return false
+}
+
+// typedInto reports whether a shell has nothing to run but what is typed.
+func typedInto(args []string) bool {
+	for _, a := range args[min(1, len(args)):] {
+		if !strings.HasPrefix(a, "-") || !strings.HasPrefix(a, "--") && strings.Contains(a, "c") {
+			return false // a script, or -c
+		}
+	}
+	return true
+}
+
 // automated are the arguments that make a browser a server's tool: Puppeteer
 // and Playwright start theirs in a session of its own, too, and nobody sees it.
 var automated = []string{

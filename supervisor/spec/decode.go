@@ -45,6 +45,9 @@ const (
 	// mostInARow and mostPerHour bound restart counts: one a second is no limit.
 	mostInARow, mostPerHour = 1000, 3600
 	mostFailures            = 1000
+	// leastPattern is letters and digits of a cleanup pattern: two or fewer name
+	// half of what runs. The other two bound the comparison with every process.
+	leastPattern, mostPattern, mostPatterns = 3, 200, 100
 )
 
 // newServer is a server with every default that needs no other key.
@@ -90,6 +93,12 @@ func (r *reader) project(root *node, p *Project) {
 			}
 		case "http":
 			p.HTTP = r.http(v)
+		case "cleanup":
+			for _, e := range r.object(v) {
+				if e.name == "patterns" {
+					p.Cleanup.Patterns = r.patterns(e)
+				}
+			}
 		case "servers":
 			sawServers = true
 			r.servers(v, p)
@@ -115,6 +124,36 @@ func (r *reader) project(root *node, p *Project) {
 	} else if !sawServers || len(p.Servers) == 0 && len(r.issues) == 0 {
 		r.issue(Issue{Range: r.src.Keys["servers"], Message: "servers has no entries", Hint: "add one, such as `web: {command: npm run dev}`", Key: "servers"})
 	}
+}
+
+// patterns reads what is matched against processes: by the allow-list, and
+// nothing that is so short that it would match by chance, or can't match.
+func (r *reader) patterns(v value) []string {
+	var out []string
+	for _, e := range r.texts(v) {
+		letters := 0
+		for _, c := range e.text {
+			if c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' {
+				letters++
+			}
+		}
+		switch {
+		case !processNames.MatchString(e.text):
+			r.bad(e, "use letters, digits, spaces and _ . / -; it is compared with command lines and never given to a shell", "%s can't be a pattern", quote(e.text))
+		case len(e.text) > mostPattern:
+			r.bad(e, fmt.Sprintf("use at most %d bytes", mostPattern), "a pattern of %d bytes is too long", len(e.text))
+		case letters < leastPattern:
+			r.bad(e, "write more of the command line, such as `next dev`", "%s is too short: it would match by chance", quote(e.text))
+		case strings.Join(strings.Fields(e.text), " ") != e.text:
+			r.bad(e, "write words with one blank between them", "%s has blanks that no command line has", quote(e.text))
+		case len(out) == mostPatterns:
+			r.bad(e, "remove some", "%d patterns are the most", mostPatterns)
+			return out
+		default:
+			out = append(out, e.text)
+		}
+	}
+	return out
 }
 
 func (r *reader) version(v value) {

@@ -112,6 +112,8 @@ var Keys = []Key{
 	{Path: "dependencies.*.tcp", Forms: forms(FormText, FormInteger), Doc: "a port or host:port", Also: []string{"port"}},
 	{Path: "dependencies.*.http", Forms: forms(FormText), Doc: "an http:// or https:// URL", Also: []string{"url"}},
 	{Path: "dependencies.*.every", Forms: forms(FormDuration), Default: "5s", Doc: "the pause between checks", Also: []string{"interval"}},
+	{Path: "cleanup", Forms: forms(FormMap), Doc: "which strays of earlier sessions are ended before the first start", Also: []string{"kill", "strays"}},
+	{Path: "cleanup.patterns", Forms: forms(FormList, FormText), Doc: "whole words of the command lines of strays, such as \"next dev\"; only your own processes that work in the project's folder", Also: []string{"processes", "names", "commands"}},
 }
 
 // LookupKey returns the description of a path as it stands in Keys.

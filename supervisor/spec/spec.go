@@ -79,7 +79,16 @@ type Project struct {
 	Servers      []Server
 	Dependencies []Dependency
 	HTTP         string // listen address of the HTTP side; empty: off
-	Detected     bool   // from package.json instead of devside.yaml
+	Cleanup      Cleanup
+	Detected     bool // from package.json instead of devside.yaml
+}
+
+// Cleanup says which strays are ended before the first start of a hub: what an
+// earlier session left that no ledger knows.
+type Cleanup struct {
+	// Patterns are whole words of a command line in a row; the first may lack
+	// its leading directories. Each matches Pattern's allow-list.
+	Patterns []string
 }
 
 // Server is one entry below `servers:`.

@@ -19,7 +19,8 @@ import (
 // Commands is what a person is shown, and asked to trust, before anything of
 // the project runs: each server's argv, directory, names of env files, of
 // variables, and exec probes, and the text of the package.json scripts that its
-// command names, with their pre and post scripts. The hash is over exactly
+// command names, with their pre and post scripts; and the patterns by which
+// strays are ended. The hash is over exactly
 // that, and over the variables' values (NODE_OPTIONS and LD_PRELOAD run code,
 // but a value may be a secret and is not shown), whatever the order of the
 // servers in the file. The state is always untrusted: whether the hash is known
@@ -48,7 +49,12 @@ func Commands(fsys fs.FS, p *Project) status.Trust {
 		t.Commands = append(t.Commands, c)
 	}
 	slices.SortStableFunc(t.Commands, func(a, b status.TrustCommand) int { return strings.Compare(a.Server, b.Server) })
-	b, err := json.Marshal([]any{t.Commands, values})
+	t.Cleanup = slices.Clone(p.Cleanup.Patterns)
+	hashed := []any{t.Commands, values}
+	if len(t.Cleanup) > 0 { // else the hash is what it was before there were patterns
+		hashed = append(hashed, t.Cleanup)
+	}
+	b, err := json.Marshal(hashed)
 	if err != nil { // strings and lists of strings always marshal
 		b = []byte(err.Error())
 	}

@@ -131,8 +131,9 @@ const (
 // Trust is what a person is shown before anything of a project runs.
 type Trust struct {
 	State    TrustState     `json:"state"`
-	Hash     string         `json:"hash"` // of Commands: what devside/trust takes
+	Hash     string         `json:"hash"` // of Commands and Cleanup: what devside/trust takes
 	Commands []TrustCommand `json:"commands"`
+	Cleanup  []string       `json:"cleanup,omitempty"` // patterns of processes that are ended before the first start
 }
 
 // TrustCommand is one server's command as it would run.

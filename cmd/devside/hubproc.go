@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -179,7 +180,7 @@ func serveHub(ctx context.Context, root string, paths state.Paths, ready, life *
 		life.Read(b[:]) //nolint:errcheck // any end is the end
 		close(lost)
 	}()
-	p, err := supervised.Open(ctx, supervised.Options{Root: root, Paths: paths, Protocol: wire.Protocol, Log: log, Getenv: os.Getenv})
+	p, err := supervised.Open(ctx, supervised.Options{Root: root, Paths: paths, Protocol: wire.Protocol, Log: log, Getenv: os.Getenv, Supervises: supervises})
 	if err != nil {
 		return err
 	}
@@ -195,6 +196,15 @@ func serveHub(ctx context.Context, root string, paths state.Paths, ready, life *
 	// that takes our place.
 	p.Close(context.WithoutCancel(ctx), err != nil || ctx.Err() != nil)
 	return err
+}
+
+// supervises reports whether a command line is one of devside's own processes,
+// hub and guardian among them.
+func supervises(argv []string) bool {
+	if len(argv) > 1 && slices.Contains([]string{socket.LaunchCommand, socket.GuardianCommand, socket.HubCommand}, argv[1]) {
+		return true
+	}
+	return len(argv) > 0 && filepath.Base(argv[0]) == "devside"
 }
 
 // foregroundHub is a hub in this process's tree, or, attached, one that ran

@@ -149,7 +149,11 @@ func TestSpared(t *testing.T) {
 
 func TestClaim(t *testing.T) {
 	at := func(pid, parent, session int, marker string) suspect {
-		return suspect{stat: stat{pid: pid, parent: parent, session: session, start: uint64(pid) * 10, state: 'S'}, ours: true, marker: marker}
+		return suspect{stat: stat{pid: pid, parent: parent, session: session, start: uint64(pid) * 10, state: 'S'}, ours: true, marker: marker, marked: marker != ""}
+	}
+	printed := func(s suspect) suspect {
+		s.printed = true
+		return s
 	}
 	foreign := at(70, 20, 20, "hub-prefix-1")
 	foreign.ours = false
@@ -169,8 +173,18 @@ func TestClaim(t *testing.T) {
 		at(80, 1, 0, "hub-prefix-3"), // from outside the pid namespace, as is 81
 		at(81, 1, 0, ""),
 		foreign,
+		at(90, 1, 90, ""), // named by the ledger with its right start, and never ours
+		at(91, 90, 90, ""),
+		printed(at(92, 1, 92, "")), // the same, and it has a fingerprint
+		printed(at(93, 92, 92, "")),
+		printed(at(94, 1, 1, "")),   // … but leads no session
+		at(95, 1, 95, "other-hub-"), // … but was started by another hub
 	}
 	marks := []Mark{
+		{Leader: Identity{PID: 90, Start: "900"}, MarkerPrefix: "hub-prefix-"},
+		{Leader: Identity{PID: 92, Start: "920"}, MarkerPrefix: "hub-prefix-"},
+		{Leader: Identity{PID: 94, Start: "940"}, MarkerPrefix: "hub-prefix-"},
+		{Leader: Identity{PID: 95, Start: "950"}, MarkerPrefix: "hub-prefix-"},
 		{Leader: Identity{PID: 20, Start: "200"}, MarkerPrefix: "hub-prefix-"},
 		{Leader: Identity{PID: 29, Start: "1"}, MarkerPrefix: "hub-prefix-"},
 		{Leader: Identity{PID: 50, Start: "499"}, MarkerPrefix: "hub-prefix-"},
@@ -180,7 +194,7 @@ func TestClaim(t *testing.T) {
 	for _, s := range claim(all, marks, known{60: 600, 40: 1}, 11) {
 		got = append(got, s.pid)
 	}
-	if want := []int{20, 21, 22, 30, 31, 60, 80}; !slices.Equal(got, want) {
+	if want := []int{20, 21, 22, 30, 31, 60, 80, 92, 93}; !slices.Equal(got, want) {
 		t.Errorf("claimed %v, want %v", got, want)
 	}
 }

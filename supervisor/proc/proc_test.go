@@ -487,7 +487,7 @@ func TestStopCatchesARunner(t *testing.T) {
 	p, _ := r.startArgv([]string{script, "0"}, marker)
 	waitExited(t, p)
 	rep := p.Stop(context.Background(), StopPlan{Grace: 20 * time.Millisecond})
-	for _, s := range snapshot(os.Geteuid()) {
+	for _, s := range snapshot(os.Geteuid(), newPrints()) {
 		if s.marker == marker && !s.zombie() {
 			t.Errorf("pid %d still runs after %+v", s.pid, rep)
 			if id, err := Identify(s.pid); err == nil {
@@ -935,7 +935,7 @@ func TestSweepEndsWhatADeadHubLeft(t *testing.T) {
 	eventually(t, "orphans", func() (bool, string) {
 		beyond = nil
 		for _, pid := range pids {
-			info, err := readSuspect(pid, os.Geteuid())
+			info, err := readSuspect(pid, os.Geteuid(), newPrints())
 			if err == nil && info.parent == os.Getpid() && !slices.Contains(leaders, pid) &&
 				!slices.Contains(leaders, info.session) && info.marker == "" {
 				beyond = append(beyond, pid)

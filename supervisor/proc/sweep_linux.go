@@ -155,14 +155,19 @@ func markerOf(s stat) string {
 // ledger, its leader if it is still the same process, the leader's session, and
 // all below them. This process and its ancestors are never touched. Every mark
 // of another boot is void.
+//
+// A ledger is a file, and can name anybody. So its word is not enough: a leader
+// must also lead a session, as all of ours do, and carry the marker or, when it
+// has cleared its environment, a fingerprint. A process that we did not start
+// has neither.
 func Sweep(ctx context.Context, marks []Mark, plan StopPlan, log zerolog.Logger) Report {
 	marks = believable(marks)
 	if len(marks) == 0 {
 		return Report{Exit: Exit{Code: -1}}
 	}
-	uid := os.Geteuid()
+	uid, prints := os.Geteuid(), newPrints()
 	l := newLadder(log, plan, func(seen known) sighting {
-		all := snapshot(uid)
+		all := snapshot(uid, prints)
 		return sighting{members: claim(all, marks, seen, os.Getpid())}
 	})
 	l.inside = func(s stat) bool {
@@ -198,22 +203,35 @@ func (m Mark) leads(session int) bool { return m.Leader.PID > 0 && m.Leader.PID 
 // suspect is a process as Sweep sees it.
 type suspect struct {
 	stat
-	ours   bool // its effective user is ours
-	marker string
+	ours    bool // its effective user is ours
+	marker  string
+	marked  bool // it has one
+	printed bool // it has a fingerprint
+}
+
+// startedBy reports whether a process that a mark calls its leader can be it.
+func (s suspect) startedBy(m Mark) bool {
+	if s.session != s.pid {
+		return false
+	}
+	if s.marked {
+		return m.MarkerPrefix != "" && strings.HasPrefix(s.marker, m.MarkerPrefix)
+	}
+	return s.printed
 }
 
 // snapshot reads every process, and the marker of those of our user.
-func snapshot(uid int) []suspect {
+func snapshot(uid int, prints prints) []suspect {
 	var all []suspect
 	for _, pid := range allPIDs() {
-		if s, err := readSuspect(pid, uid); err == nil {
+		if s, err := readSuspect(pid, uid, prints); err == nil {
 			all = append(all, s)
 		}
 	}
 	return all
 }
 
-func readSuspect(pid, uid int) (suspect, error) {
+func readSuspect(pid, uid int, prints prints) (suspect, error) {
 	d, err := openDir(pid)
 	if err != nil {
 		return suspect{}, err
@@ -228,7 +246,10 @@ func readSuspect(pid, uid int) (suspect, error) {
 		return s, err
 	}
 	if s.ours = owner == uid; s.ours {
-		s.marker, _ = d.marker()
+		s.marker, s.marked = d.marker()
+		if v, ok := d.print(pid); ok {
+			s.printed = prints.foreign(v)
+		}
 	}
 	return s, nil
 }
@@ -250,7 +271,7 @@ func claim(all []suspect, marks []Mark, seen known, self int) []stat {
 	sessions := map[int]bool{}
 	marked := func(s suspect) bool {
 		isLeader := slices.ContainsFunc(marks, func(m Mark) bool {
-			return m.leads(s.pid) && sameStart(startString(s.start, 0), m.Leader.Start)
+			return m.leads(s.pid) && sameStart(startString(s.start, 0), m.Leader.Start) && s.startedBy(m)
 		})
 		carries := slices.ContainsFunc(marks, func(m Mark) bool {
 			return m.MarkerPrefix != "" && strings.HasPrefix(s.marker, m.MarkerPrefix)

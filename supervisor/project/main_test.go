@@ -89,6 +89,8 @@ func runChild(mode string, args []string) int {
 		code, _ := strconv.Atoi(args[0])
 		fmt.Println("Error: something is wrong")
 		return code
+	case "strays":
+		return straysHub(args[0], args[1])
 	case "hub":
 		return runHub(args[0], args[1])
 	}

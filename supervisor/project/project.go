@@ -23,7 +23,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -45,6 +44,10 @@ type Options struct {
 	Protocol int
 	Log      zerolog.Logger
 	Getenv   func(string) string // for DEV_PORT_* and DEV_HEALTH_RETRIES
+
+	// Supervises reports whether a command line is that of a hub or guardian,
+	// whose servers are not strays. nil: nothing is.
+	Supervises func(argv []string) bool
 }
 
 // Project is one project's supervisor.
@@ -67,6 +70,9 @@ type Project struct {
 	closed   chan struct{}      // loop has been told to end
 	cancel   context.CancelFunc
 	joined   sync.WaitGroup
+
+	cleaning sync.Mutex // strays are looked for by one start, and the others wait
+	cleaned  bool       // once in a hub's life; guarded by cleaning
 
 	resume []string // what ran when an earlier hub was lost; taken by Restore
 
@@ -98,10 +104,6 @@ func (v *view) newest() *spec.Loaded {
 }
 
 func (v *view) trusted() bool { return v.vouched > 0 || (v.stored != "" && v.stored == v.trust.Hash) }
-
-// leftoverPlan is how the processes of an earlier hub are ended: they have
-// lost their supervisor already, and somebody waits for this one to start.
-var leftoverPlan = proc.StopPlan{Signal: syscall.SIGTERM, Grace: 2 * time.Second}
 
 // Open ends what an earlier hub left, reads the configuration, and is ready to
 // start servers. The caller holds the project's lock.
@@ -154,27 +156,6 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	defer p.applying.Unlock()
 	p.watchDependencies(v.loaded.Project.Dependencies)
 	return p, nil
-}
-
-// endLeftovers stops what the ledger says still runs, and remembers what ran.
-func (p *Project) endLeftovers(ctx context.Context) {
-	l := p.store.Ledger()
-	p.resume = p.store.Snapshot().Running
-	if l.Marker == "" {
-		return
-	}
-	// The first mark finds by the marker alone what was started a moment before
-	// the end, when no ledger had it yet.
-	marks := []proc.Mark{{MarkerPrefix: l.Marker + ":"}}
-	for _, s := range l.Servers {
-		marks = append(marks, proc.Mark{Leader: s.Identity, MarkerPrefix: l.Marker + ":"})
-	}
-	plan := leftoverPlan
-	plan.Spare = l.Spared()
-	r := proc.Sweep(ctx, marks, plan, p.o.Log)
-	if r.Signalled > 0 || len(r.Left) > 0 {
-		p.o.Log.Warn().Int("ended", r.Signalled).Int("killed", r.Killed).Int("left", len(r.Left)).Msg("ended what an earlier hub left")
-	}
 }
 
 // maxEnvFile bounds an env file; real ones have a few KB.

@@ -38,6 +38,7 @@ func (p *Project) Start(ctx context.Context, names []string, o supervisor.StartO
 	if err != nil {
 		return nil, nil, err
 	}
+	p.endStrays(ctx)
 	results, begun = p.group.Start(ctx, names, o)
 	return results, begun, nil
 }

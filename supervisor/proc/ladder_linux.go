@@ -43,7 +43,9 @@ type ladder struct {
 	missed  map[int]Left // found, but no handle could be had
 	deaths  *obituary    // nil while the leader is the only member
 	blind   bool         // some member's end gives no event
-	report  Report
+	// freezing: the grace is over, and whoever is found may do nothing any more.
+	freezing bool
+	report   Report
 }
 
 // member is one process of the tree that has not ended.
@@ -134,7 +136,15 @@ func (l *ladder) ask(ctx context.Context) bool {
 
 // force kills until two scans in a row find nobody. It gives up on what does
 // not end within killPatience of the last progress.
+//
+// Everybody is stopped first, and each newcomer at first sight: what forks
+// faster than a busy machine lets us look would else stay ahead, and a child
+// whose parent is killed before it is seen has lost that clue.
 func (l *ladder) force() {
+	l.freezing = true
+	for _, m := range l.live {
+		_ = m.handle.signal(syscall.SIGSTOP) // whom it does not reach, SIGKILL does not either
+	}
 	patience := time.NewTimer(killPatience)
 	defer patience.Stop()
 	for {
@@ -240,6 +250,9 @@ func (l *ladder) take(s stat) error {
 	}
 	delete(l.missed, s.pid)
 	id.Start = startString(s.start, pidfdInode(h.fd))
+	if l.freezing {
+		_ = h.signal(syscall.SIGSTOP)
+	}
 	m := &member{stat: s, id: id, handle: h}
 	l.live = append(l.live, m)
 	l.byPID[s.pid] = m

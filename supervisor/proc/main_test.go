@@ -78,6 +78,27 @@ func runChild(mode string, args []string) int {
 		linger()
 	case "escape":
 		spawn(nil, true, args...)
+	case "forker":
+		// Forks as fast as it can and minds nothing: what it forks has left
+		// session, marker and ancestry.
+		signal.Ignore(syscall.SIGTERM)
+		for range 1500 {
+			spawn(nil, true, "escape", "stubborn")
+		}
+		linger()
+	case "hydra":
+		// For each that ends, two take its place, nine times over.
+		signal.Ignore(syscall.SIGTERM)
+		depth, _ := strconv.Atoi(args[0])
+		if depth == 0 {
+			linger()
+		}
+		if len(args) > 1 {
+			say() // the first, which now minds nothing
+		}
+		for range 2 {
+			spawn(nil, true, "hydra", strconv.Itoa(depth-1))
+		}
 	case "siblings":
 		// Its child's parent is ours, and the child has left session and marker.
 		attr := &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Env: []string{}, Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_PARENT}}
@@ -258,9 +279,40 @@ func reuseChild() int {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		_, _ = unix.Wait4(pid, nil, 0, nil)
 	}
+	// A leader that has ended keeps its pid, and with it session and group, from
+	// being given again until its tree is gone and it is reaped.
+	t, err := NewTracker(zerolog.Nop())
+	if err != nil {
+		return fail("tracker:", err)
+	}
+	defer t.Close()
+	leader, err := t.Start(Command{Argv: []string{os.Args[0], child, "exit", "0"}, Dir: "/", Marker: "reuse-leader"})
+	if err != nil {
+		return fail("leader:", err)
+	}
+	<-leader.Exited()
+	for range 20 {
+		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(leader.PID()-1)), 0o644); err != nil {
+			return fail("ns_last_pid:", err)
+		}
+		next, err := start()
+		if err != nil {
+			return fail("start:", err)
+		}
+		end(next)
+		if next == leader.PID() {
+			return fail("leader:", errors.New("the pid of an un-reaped leader was given again"))
+		}
+	}
+	leader.Stop(context.Background(), StopPlan{})
+
 	pid, err := start()
 	if err != nil {
 		return fail("start:", err)
+	}
+	seen, err := readStat(pid)
+	if err != nil {
+		return fail("stat:", err)
 	}
 	old, err := Identify(pid)
 	if err != nil {
@@ -278,7 +330,13 @@ func reuseChild() int {
 		if err != nil {
 			return fail("start:", err)
 		}
-		if next != pid { // a thread of this program took the number
+		now, err := readStat(next)
+		if err != nil {
+			return fail("stat:", err)
+		}
+		// Not if a thread of this program took the number; nor in the same hundredth
+		// of a second: no machine gives out all pids in so short a time.
+		if next != pid || now.start == seen.start {
 			end(next)
 			continue
 		}
@@ -288,6 +346,18 @@ func reuseChild() int {
 		}
 		if err := old.Signal(syscall.SIGKILL); !errors.Is(err, ErrGone) {
 			return fail("signal:", fmt.Errorf("%v, want ErrGone", err))
+		}
+		// A member, or the leader of a ledger, that was seen by a scan and whose pid
+		// is another's by the time it is opened, or looked up again.
+		stale := newLadder(zerolog.Nop(), StopPlan{Signal: syscall.SIGKILL}, func(known) sighting { return sighting{members: []stat{seen}} })
+		if rep := stale.run(context.Background()); rep.Signalled+rep.Killed+len(rep.Left) != 0 {
+			return fail("ladder:", fmt.Errorf("it went for the newcomer: %+v", rep))
+		}
+		if rep := Sweep(context.Background(), []Mark{{Leader: old, MarkerPrefix: "reuse-leader"}}, StopPlan{Signal: syscall.SIGKILL}, zerolog.Nop()); rep.Signalled+rep.Killed+len(rep.Left) != 0 {
+			return fail("sweep:", fmt.Errorf("it went for the newcomer: %+v", rep))
+		}
+		if _, _, err := visit(step{pid: pid, start: seen.start}); !errors.Is(err, ErrGone) {
+			return fail("visit:", fmt.Errorf("%v, want ErrGone", err))
 		}
 		var ws unix.WaitStatus
 		if got, _ := unix.Wait4(next, &ws, unix.WNOHANG, nil); got != 0 {

@@ -500,6 +500,32 @@ func TestStopCatchesARunner(t *testing.T) {
 	}
 }
 
+// What forks faster than it is looked for: every scan finds newcomers, and all
+// of them have left everything but their fingerprint.
+func TestEDGE4StopCatchesWhatForksWhileItIsKilled(t *testing.T) {
+	for _, argv := range [][]string{{"forker"}, {"hydra", "9", "first"}} {
+		t.Run(argv[0], func(t *testing.T) {
+			r := newRig(t)
+			p, out := r.start(argv...)
+			out.next() // it is at it
+			rep := p.Stop(context.Background(), StopPlan{Grace: 50 * time.Millisecond})
+			for _, s := range snapshot(os.Geteuid(), newPrints()) {
+				if s.parent != os.Getpid() || s.zombie() || s.session == r.session {
+					continue
+				}
+				t.Errorf("pid %d still runs after %+v: %q", s.pid, rep, CommandLine(s.pid))
+				if id, err := Identify(s.pid); err == nil {
+					_ = id.Signal(syscall.SIGKILL)
+				}
+			}
+			if rep.Killed == 0 || len(rep.Left) != 0 {
+				t.Errorf("report %+v\n%s", rep, r.log)
+			}
+			t.Logf("%d were asked to end and %d killed in %v", rep.Signalled, rep.Killed, rep.Took.Round(time.Millisecond))
+		})
+	}
+}
+
 func TestStopLetsTheLeaderCleanUp(t *testing.T) {
 	r := newRig(t)
 	file := filepath.Join(t.TempDir(), "done")

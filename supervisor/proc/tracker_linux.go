@@ -337,16 +337,17 @@ func (p *prints) foreign(v uint64) bool { return p.span != 0 && v != p.own.Cur }
 
 // runReaper reaps adopted orphans after they end.
 func (t *Tracker) runReaper() {
-	soon := time.NewTimer(reapDelay)
-	soon.Stop()
-	defer soon.Stop()
+	var soon <-chan time.Time // not set anew by more deaths: in a flood of them it would never come
 	for {
 		select {
 		case <-t.stop:
 			return
 		case <-t.sigchld:
-			soon.Reset(reapDelay)
-		case <-soon.C:
+			if soon == nil {
+				soon = time.After(reapDelay)
+			}
+		case <-soon:
+			soon = nil
 			t.reap()
 		}
 	}

@@ -30,6 +30,7 @@ type ladder struct {
 	plan   StopPlan
 	scan   func(known) sighting
 	hurry  <-chan struct{}
+	slay   func() error    // kills all of a cgroup, where there is one
 	inside func(stat) bool // in the session of a server's leader: never spared
 
 	leader  int                    // pid; 0: the members have none
@@ -63,7 +64,7 @@ func newLadder(log zerolog.Logger, plan StopPlan, scan func(known) sighting) *la
 		plan.Signal = syscall.SIGTERM
 	}
 	return &ladder{
-		log: log, plan: plan, scan: scan, inside: func(stat) bool { return false }, byPID: map[int]*member{}, gone: map[int]uint64{},
+		log: log, plan: plan, scan: scan, inside: func(stat) bool { return false }, slay: func() error { return nil }, byPID: map[int]*member{}, gone: map[int]uint64{},
 		zombies: map[int]bool{}, spared: map[int]uint64{}, missed: map[int]Left{},
 	}
 }
@@ -152,6 +153,12 @@ func (l *ladder) force() {
 		l.bury()
 		if l.kill() {
 			patience.Reset(killPatience)
+			// A spared process stays in the cgroup that it was started in.
+			if len(l.spared) == 0 {
+				if err := l.slay(); err != nil {
+					l.log.Warn().Err(err).Msg("cgroup not killed")
+				}
+			}
 		}
 		if l.over() {
 			return

@@ -78,6 +78,19 @@ func runChild(mode string, args []string) int {
 		linger()
 	case "escape":
 		spawn(nil, true, args...)
+	case "cleared":
+		// What it leaves has nothing left of where it comes from.
+		_ = unix.Setrlimit(unix.RLIMIT_MSGQUEUE, &unix.Rlimit{Cur: 4096, Max: 4096})
+		spawn(nil, true, "escape", "stubborn")
+		linger()
+	case "opener": // args: a program that is spared
+		attr := &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Env: os.Environ(), Sys: &syscall.SysProcAttr{Setsid: true}}
+		if _, err := syscall.ForkExec(args[0], []string{args[0], child, "sleep"}, attr); err != nil {
+			fmt.Println(err)
+		}
+		signal.Ignore(syscall.SIGTERM)
+		say()
+		linger()
 	case "forker":
 		// Forks as fast as it can and minds nothing: what it forks has left
 		// session, marker and ancestry.
@@ -173,6 +186,8 @@ func runChild(mode string, args []string) int {
 			Root: args[0], Patterns: args[1:], Supervises: func(argv []string) bool { return slices.Contains(argv, "pretend-hub") },
 		}, StopPlan{Grace: 100 * time.Millisecond}, zerolog.Nop())
 		_ = json.NewEncoder(os.Stdout).Encode(strays)
+	case "sweeper": // args: marker
+		_ = json.NewEncoder(os.Stdout).Encode(Sweep(context.Background(), []Mark{{MarkerPrefix: args[0] + ":"}}, StopPlan{Grace: 50 * time.Millisecond}, zerolog.Nop()))
 	case "above": // has a child, and ends last
 		spawn(os.Environ(), false, "stubborn", args[0])
 		say()
@@ -576,4 +591,13 @@ func treePIDs(p *Process) []int {
 func shortName() string {
 	name := filepath.Base(self()[0])
 	return name[:min(len(name), 15)]
+}
+
+func runSweeper(t *testing.T, argv []string) (rep Report) {
+	t.Helper()
+	out, err := exec.Command(argv[0], argv[1:]...).Output()
+	if err != nil || json.Unmarshal(out, &rep) != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return rep
 }

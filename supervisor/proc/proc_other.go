@@ -33,6 +33,9 @@ func (t *Tracker) Start(c Command) (*Process, error) {
 	return nil, &StartError{Kind: OtherFailure, Path: fmt.Sprint(c.Argv), Err: errUnsupported}
 }
 
+// UseCgroups has none to use.
+func (t *Tracker) UseCgroups(string) {}
+
 // Close has nothing to close.
 func (t *Tracker) Close() {}
 

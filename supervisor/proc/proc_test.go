@@ -487,7 +487,7 @@ func TestStopCatchesARunner(t *testing.T) {
 	p, _ := r.startArgv([]string{script, "0"}, marker)
 	waitExited(t, p)
 	rep := p.Stop(context.Background(), StopPlan{Grace: 20 * time.Millisecond})
-	for _, s := range snapshot(os.Geteuid(), newPrints()) {
+	for _, s := range snapshot(os.Geteuid(), newPrints(), nil) {
 		if s.marker == marker && !s.zombie() {
 			t.Errorf("pid %d still runs after %+v", s.pid, rep)
 			if id, err := Identify(s.pid); err == nil {
@@ -509,7 +509,7 @@ func TestEDGE4StopCatchesWhatForksWhileItIsKilled(t *testing.T) {
 			p, out := r.start(argv...)
 			out.next() // it is at it
 			rep := p.Stop(context.Background(), StopPlan{Grace: 50 * time.Millisecond})
-			for _, s := range snapshot(os.Geteuid(), newPrints()) {
+			for _, s := range snapshot(os.Geteuid(), newPrints(), nil) {
 				if s.parent != os.Getpid() || s.zombie() || s.session == r.session {
 					continue
 				}
@@ -961,7 +961,7 @@ func TestSweepEndsWhatADeadHubLeft(t *testing.T) {
 	eventually(t, "orphans", func() (bool, string) {
 		beyond = nil
 		for _, pid := range pids {
-			info, err := readSuspect(pid, os.Geteuid(), newPrints())
+			info, err := readSuspect(pid, os.Geteuid(), newPrints(), nil)
 			if err == nil && info.parent == os.Getpid() && !slices.Contains(leaders, pid) &&
 				!slices.Contains(leaders, info.session) && info.marker == "" {
 				beyond = append(beyond, pid)

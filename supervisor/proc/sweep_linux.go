@@ -167,7 +167,7 @@ func Sweep(ctx context.Context, marks []Mark, plan StopPlan, log zerolog.Logger)
 	}
 	uid, prints := os.Geteuid(), newPrints()
 	l := newLadder(log, plan, func(seen known) sighting {
-		all := snapshot(uid, prints)
+		all := snapshot(uid, prints, cages(marks))
 		return sighting{members: claim(all, marks, seen, os.Getpid())}
 	})
 	l.inside = func(s stat) bool {
@@ -195,6 +195,19 @@ func believable(marks []Mark) []Mark {
 	return out
 }
 
+// cages names the cgroups of the marks' hubs. Such a name has a marker in it,
+// so that nobody else's has it.
+func cages(marks []Mark) []string {
+	var out []string
+	for _, m := range marks {
+		name := cgroupPrefix + strings.TrimSuffix(m.MarkerPrefix, ":")
+		if m.MarkerPrefix != "" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // leads reports whether the number is that of the mark's leader. 0, which a mark
 // without leader has, is the session of what was started outside our pid
 // namespace.
@@ -207,6 +220,7 @@ type suspect struct {
 	marker  string
 	marked  bool // it has one
 	printed bool // it has a fingerprint
+	caged   bool // it is in the cgroup of a mark's hub
 }
 
 // startedBy reports whether a process that a mark calls its leader can be it.
@@ -221,17 +235,17 @@ func (s suspect) startedBy(m Mark) bool {
 }
 
 // snapshot reads every process, and the marker of those of our user.
-func snapshot(uid int, prints prints) []suspect {
+func snapshot(uid int, prints prints, cages []string) []suspect {
 	var all []suspect
 	for _, pid := range allPIDs() {
-		if s, err := readSuspect(pid, uid, prints); err == nil {
+		if s, err := readSuspect(pid, uid, prints, cages); err == nil {
 			all = append(all, s)
 		}
 	}
 	return all
 }
 
-func readSuspect(pid, uid int, prints prints) (suspect, error) {
+func readSuspect(pid, uid int, prints prints, cages []string) (suspect, error) {
 	d, err := openDir(pid)
 	if err != nil {
 		return suspect{}, err
@@ -250,6 +264,7 @@ func readSuspect(pid, uid int, prints prints) (suspect, error) {
 		if v, ok := d.print(pid); ok {
 			s.printed = prints.foreign(v)
 		}
+		s.caged = slices.ContainsFunc(cages, d.caged)
 	}
 	return s, nil
 }
@@ -282,7 +297,7 @@ func claim(all []suspect, marks []Mark, seen known, self int) []stat {
 		if inLeaders && (carries || isLeader) {
 			sessions[s.session] = true
 		}
-		return isLeader || carries
+		return isLeader || carries || s.caged
 	}
 	roots := map[int]bool{}
 	for _, s := range all {

@@ -63,6 +63,7 @@ type Tracker struct {
 	leaders map[int]*Process
 	forkers map[int]bool // our threads that have forked one
 	closed  bool
+	cgroups *cgroups // nil: none
 }
 
 // NewTracker makes this process a child subreaper and starts the reaper. One
@@ -140,6 +141,9 @@ func (t *Tracker) Close() {
 		_ = f.Close()
 	}
 	t.wg.Wait()
+	if t.cgroups != nil {
+		removeCgroup(t.cgroups.dir)
+	}
 	_ = t.null.Close()
 	if t.list != nil {
 		_ = t.list.Close()
@@ -207,7 +211,7 @@ func (t *Tracker) fork(p *Process, path string, argv []string, attr *syscall.Pro
 	runtime.LockOSThread()
 	p.forker = unix.Gettid()
 	t.prints.set(p.print)
-	pid, err := syscall.ForkExec(path, argv, attr)
+	pid, err := t.forkExec(p, path, argv, attr)
 	t.prints.set(0)
 	runtime.UnlockOSThread()
 	if err != nil {
@@ -440,7 +444,8 @@ type Process struct {
 	id      Identity
 	marker  string
 	print   uint64
-	forker  int // our thread that is the leader's parent
+	cgroup  string // of this start alone; empty: none
+	forker  int    // our thread that is the leader's parent
 	pidfd   *os.File
 
 	exited chan struct{}
@@ -554,7 +559,7 @@ func (p *Process) runStop(ctx context.Context, plan StopPlan) Report {
 	t := p.tracker
 	l := newLadder(t.log.With().Int("leader", p.id.PID).Logger(), plan, func(known known) sighting { return t.scan(p, known) })
 	l.leader, l.exited, l.hold, l.hurry = p.id.PID, p.exited, p.handle, p.hurry
-	l.inside = func(s stat) bool { return s.session == p.id.PID }
+	l.inside, l.slay = func(s stat) bool { return s.session == p.id.PID }, p.killCgroup
 	r := l.run(ctx)
 	r.Exit = Exit{Code: -1}
 	if !l.leaderEnded() {
@@ -599,4 +604,7 @@ func (t *Tracker) release(p *Process) {
 	delete(t.leaders, p.id.PID)
 	t.mu.Unlock()
 	_ = p.pidfd.Close()
+	if p.cgroup != "" {
+		removeCgroup(p.cgroup)
+	}
 }

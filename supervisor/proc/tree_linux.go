@@ -54,12 +54,19 @@ func (t *Tracker) scan(p *Process, seen known) sighting {
 	orphans, restless := t.orphans(p, seen)
 	out.restless = restless
 	todo = append(todo, orphans...)
-	return walk(todo, out)
+	out = walk(todo, out)
+	if more := p.caged(out.members); len(more) > 0 {
+		out = walk(more, out)
+	}
+	return out
 }
 
 // walk visits the steps and everything below them.
 func walk(todo []step, out sighting) sighting {
 	visited := map[int]bool{}
+	for _, s := range out.members {
+		visited[s.pid] = true
+	}
 	for i := 0; i < len(todo); i++ {
 		next := todo[i]
 		if visited[next.pid] {

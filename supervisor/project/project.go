@@ -122,6 +122,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	var b [8]byte
 	rand.Read(b[:]) //nolint:errcheck // never fails since Go 1.24
 	p.marker = hex.EncodeToString(b[:])
+	p.tracker.UseCgroups(p.marker)
 	// On disk before anything starts: if we and the guardian die together, the
 	// marker is what finds a server that no ledger names yet.
 	p.putLedger(nil)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,6 +25,7 @@ const cgroupPrefix = "devside-"
 type cgroups struct {
 	dir    string // in the file system
 	starts int
+	free   []string // of starts that are over: making and removing one costs more than a look whether it is empty
 }
 
 // UseCgroups puts every start from now on into a cgroup of its own, where the
@@ -45,9 +47,36 @@ func (t *Tracker) UseCgroups(marker string) {
 		t.log.Debug().Err(err).Msg("no cgroups for the servers")
 		return
 	}
+	if err := tryCgroup(dir); err != nil {
+		t.log.Info().Err(err).Msg("no cgroups for the servers")
+		removeCgroup(dir)
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.cgroups = &cgroups{dir: dir}
+}
+
+// tryCgroup forks into a cgroup, to execute what does not exist. Some kernels
+// (6.18 is one) kill such a child at birth where the parent's own cgroup has
+// been killed before, since they count the kills of the wrong one; the same goes
+// for a child that is forked into a cgroup that has been killed.
+func tryCgroup(dir string) error {
+	fd, err := openCgroup(dir)
+	if err != nil {
+		return fmt.Errorf("try a cgroup: %w", err)
+	}
+	defer unix.Close(fd)
+	const nothing = "/proc/self/none"
+	pid, err := syscall.ForkExec(nothing, []string{nothing}, &syscall.ProcAttr{Dir: "/", Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd}})
+	if err == nil {
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+		return errors.New("try a cgroup: what is started in it is killed at once")
+	}
+	if !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("try a cgroup: %w", err)
+	}
+	return nil
 }
 
 // ownCgroup finds our version 2 cgroup in the file system.
@@ -141,20 +170,41 @@ func (t *Tracker) newCgroup() (dir string, fd int) {
 	if t.cgroups == nil {
 		return "", -1
 	}
-	t.cgroups.starts++
-	dir = filepath.Join(t.cgroups.dir, strconv.Itoa(t.cgroups.starts))
+	c := t.cgroups
+	if n := len(c.free); n > 0 {
+		dir, c.free = c.free[n-1], c.free[:n-1]
+		if fd, err := openCgroup(dir); err == nil {
+			return dir, fd
+		}
+	}
+	c.starts++
+	dir = filepath.Join(c.dir, strconv.Itoa(c.starts))
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, os.ErrNotExist) { // see removeEmpty
 		err = os.MkdirAll(dir, 0o755)
 	}
 	if err == nil {
-		fd, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		fd, err = openCgroup(dir)
 	}
 	if err != nil {
 		t.withoutCgroups(err)
 		return "", -1
 	}
 	return dir, fd
+}
+
+func openCgroup(dir string) (int, error) {
+	return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+// giveBack keeps the cgroup of a start that is over for another one, if nothing
+// is left in it, and if it has not been killed: see tryCgroup. t.mu is held.
+func (t *Tracker) giveBack(dir string, killed bool) {
+	if t.cgroups != nil && !killed && filepath.Dir(dir) == t.cgroups.dir && !populated(dir) && childless(dir) {
+		t.cgroups.free = append(t.cgroups.free, dir)
+		return
+	}
+	removeCgroup(dir)
 }
 
 // withoutCgroups gives them up for good: what failed once fails again, and the
@@ -191,9 +241,11 @@ func (t *Tracker) forkExec(p *Process, path string, argv []string, attr *syscall
 }
 
 // caged returns those members of the start's cgroup that were not found in
-// another way.
+// another way. It is asked when nobody else lives any more: what hides from all
+// the rest is rare, and every stop would pay for the question.
 func (p *Process) caged(found []stat) []step {
-	if p.cgroup == "" {
+	living := func(s stat) bool { return !s.zombie() }
+	if p.cgroup == "" || slices.ContainsFunc(found, living) || !populated(p.cgroup) {
 		return nil
 	}
 	seen := make(map[int]bool, len(found))
@@ -222,17 +274,30 @@ func (p *Process) caged(found []stat) []step {
 	return append(roots, rest...)
 }
 
+// populated reports whether a process that has not ended is in a cgroup or
+// below. It is the cheapest question, and "no" the answer that a stop waits for.
+func populated(dir string) bool {
+	return !bytes.Contains(readCgroup(dir, "cgroup.events"), []byte("populated 0"))
+}
+
+func readCgroup(dir, name string) []byte {
+	fd, err := unix.Open(dir+"/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	b, _ := readAll(fd, make([]byte, 1024), 1<<20)
+	return b
+}
+
 // cgroupProcs lists the processes of a cgroup and of those in it.
 func cgroupProcs(dir string) []int {
 	var pids []int
-	b, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	for _, f := range strings.Fields(string(b)) {
+	for _, f := range strings.Fields(string(readCgroup(dir, "cgroup.procs"))) {
 		if pid, err := strconv.Atoi(f); err == nil && pid > 0 { // 0: of another pid namespace
 			pids = append(pids, pid)
 		}
 	}
-	b, _ = os.ReadFile(filepath.Join(dir, "cgroup.stat"))
-	if bytes.HasPrefix(b, []byte("nr_descendants 0\n")) {
+	if childless(dir) {
 		return pids
 	}
 	entries, _ := os.ReadDir(dir)
@@ -242,6 +307,11 @@ func cgroupProcs(dir string) []int {
 		}
 	}
 	return pids
+}
+
+// childless reports whether no other cgroup is in a cgroup.
+func childless(dir string) bool {
+	return bytes.HasPrefix(readCgroup(dir, "cgroup.stat"), []byte("nr_descendants 0\n"))
 }
 
 // inCgroup reads a process and verifies that it is in a cgroup with this name,
@@ -271,5 +341,6 @@ func (p *Process) killCgroup() error {
 	if p.cgroup == "" {
 		return nil
 	}
+	p.slain = true
 	return os.WriteFile(filepath.Join(p.cgroup, "cgroup.kill"), []byte("1"), 0)
 }

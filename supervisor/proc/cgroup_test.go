@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 )
 
 // caged is a rig whose starts have cgroups, where this system gives them: as
@@ -27,6 +29,7 @@ func caged(t *testing.T) (r *rig, own string) {
 	if err == nil {
 		probe := filepath.Join(own, "probe-"+filepath.Base(t.TempDir())+fmt.Sprint(os.Getpid()))
 		if err = os.Mkdir(probe, 0o755); err == nil {
+			err = tryCgroup(probe)
 			removeCgroup(probe)
 		}
 	}
@@ -50,8 +53,8 @@ func TestACgroupFindsWhatHasLeftEverythingElse(t *testing.T) {
 		info, err := Inspect(id.PID)
 		return err == nil && info.Parent == os.Getpid(), fmt.Sprint(info, err)
 	})
-	if got, want := slices.Contains(treePIDs(p), id.PID), r.cgroups != nil; got != want {
-		t.Errorf("found: %v, want %v", got, want)
+	if slices.Contains(treePIDs(p), id.PID) {
+		t.Error("it is found by what it has been cleared of")
 	}
 	dir := p.cgroup
 	rep := p.Stop(context.Background(), StopPlan{Grace: 50 * time.Millisecond})
@@ -59,7 +62,68 @@ func TestACgroupFindsWhatHasLeftEverythingElse(t *testing.T) {
 		t.Errorf("alive %v; report %+v", id.Alive(), rep)
 	}
 	if _, err := os.Stat(dir); dir != "" && !os.IsNotExist(err) {
-		t.Errorf("the cgroup %s is still there: %v", dir, err)
+		t.Errorf("%s was killed, and is kept: %v", dir, err)
+	}
+}
+
+func TestACgroupIsUsedAgainAndRemovedAtTheEnd(t *testing.T) {
+	r, _ := caged(t)
+	p, out := r.start("sleep")
+	out.next()
+	p.Stop(context.Background(), StopPlan{Grace: patience})
+	if r.cgroups == nil {
+		if p.cgroup != "" {
+			t.Errorf("a cgroup %s, without cgroups", p.cgroup)
+		}
+		return
+	}
+	if !slices.Equal(r.cgroups.free, []string{p.cgroup}) {
+		t.Errorf("%s is not kept for the next start: %v", p.cgroup, r.cgroups.free)
+	}
+	q, out := r.start("sleep")
+	out.next()
+	if q.cgroup != p.cgroup || len(r.cgroups.free) != 0 || !slices.Equal(cgroupProcs(q.cgroup), []int{q.PID()}) {
+		t.Errorf("the next start is in %s with %v, not in %s", q.cgroup, cgroupProcs(q.cgroup), p.cgroup)
+	}
+	q.Stop(context.Background(), StopPlan{Grace: patience})
+	base := r.cgroups.dir
+	r.Close()
+	if _, err := os.Stat(base); !os.IsNotExist(err) {
+		t.Errorf("closed, %s is still there: %v", base, err)
+	}
+}
+
+// A start into a cgroup that some kernels kill at birth must be found out
+// before a server is started there.
+func TestACgroupThatKillsAtBirthIsNotUsed(t *testing.T) {
+	r, _ := caged(t)
+	if r.cgroups == nil {
+		if err := tryCgroup(t.TempDir()); err == nil {
+			t.Error("a folder passes for a cgroup")
+		}
+		return
+	}
+	dir := filepath.Join(r.cgroups.dir, "tried")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := tryCgroup(dir); err != nil {
+		t.Errorf("a new one: %v", err)
+	}
+	if err := (&Process{cgroup: dir}).killCgroup(); err != nil {
+		t.Fatal(err)
+	}
+	// Whether a killed one kills is the kernel's affair; that it is told right is ours.
+	fd, err := openCgroup(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd}
+	ran := cmd.Run()
+	if tried := tryCgroup(dir); (tried == nil) != (ran == nil) {
+		t.Errorf("tried: %v, and a program in it: %v", tried, ran)
 	}
 }
 

@@ -12,7 +12,8 @@
 // A member of a server's tree is what its leader has as descendant, what is in
 // the leader's session, what carries the marker variable of the start, and
 // what carries the resource limit that was set for this start alone. The last
-// two find what has left both session and ancestry.
+// two find what has left both session and ancestry. Where a cgroup can be had,
+// what is in the start's own is a member, too.
 //
 // All of this is for Linux. Elsewhere the package builds, and NewTracker and
 // whatever asks about a process fail with an error that says so.

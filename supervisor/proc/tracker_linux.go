@@ -445,6 +445,7 @@ type Process struct {
 	marker  string
 	print   uint64
 	cgroup  string // of this start alone; empty: none
+	slain   bool   // it has been killed; of the goroutine that runs the ladder
 	forker  int    // our thread that is the leader's parent
 	pidfd   *os.File
 
@@ -602,9 +603,9 @@ func (t *Tracker) release(p *Process) {
 	t.mu.Lock()
 	_, _ = unix.Wait4(p.id.PID, nil, unix.WNOHANG, nil)
 	delete(t.leaders, p.id.PID)
+	if p.cgroup != "" {
+		t.giveBack(p.cgroup, p.slain)
+	}
 	t.mu.Unlock()
 	_ = p.pidfd.Close()
-	if p.cgroup != "" {
-		removeCgroup(p.cgroup)
-	}
 }

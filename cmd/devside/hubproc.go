@@ -23,7 +23,6 @@ import (
 	"github.com/devside/devside/rpc/socket"
 	"github.com/devside/devside/rpc/wire"
 	"github.com/devside/devside/supervisor/guard"
-	"github.com/devside/devside/supervisor/proc"
 	supervised "github.com/devside/devside/supervisor/project"
 	"github.com/devside/devside/supervisor/state"
 )
@@ -137,9 +136,7 @@ func guardHub(ctx context.Context, root string, flags []string, ready *os.File) 
 	return guard.Run(ctx, guard.Options{
 		Exe: exe, Args: append([]string{socket.HubCommand, "--root", root}, flags...),
 		Lock: lock, Ready: ready, Stderr: stderr, Log: log,
-		Bequest: func() []proc.Bequest {
-			return state.Open(paths, func(err error) { log.Error().Err(err).Msg("state") }).Ledger().Bequest()
-		},
+		Bequest: state.Open(paths, func(err error) { log.Error().Err(err).Msg("state") }).Bequest,
 	})
 }
 

@@ -4,13 +4,17 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/devside/devside/rpc/sidecar/fakeeditor"
+	"github.com/devside/devside/rpc/wire"
 	"github.com/devside/devside/supervisor/proc"
 	"github.com/devside/devside/supervisor/status"
 )
@@ -247,4 +251,64 @@ func TestWhatAStopSparesIsNamedInItsAnswer(t *testing.T) {
 	if err := viewer.Signal(syscall.SIGKILL); err != nil { // the hub was its parent and has left it
 		t.Error(err)
 	}
+}
+
+func TestOurOwnProcessesAreKnownByTheirCommandLines(t *testing.T) {
+	for _, tt := range []struct {
+		argv []string
+		want bool
+	}{
+		{[]string{"/usr/bin/devside", "up"}, true},
+		{[]string{"/opt/renamed", "__hub", "--root", "/p"}, true},
+		{[]string{"/opt/renamed", "__guardian"}, true},
+		{[]string{"node", "devside"}, false},
+		{[]string{"node"}, false},
+		{nil, false},
+	} {
+		if got := supervises(tt.argv); got != tt.want {
+			t.Errorf("%q: %v", tt.argv, got)
+		}
+	}
+}
+
+// TestStraysAreShownAndEnded is cleanup.patterns as a person meets them: asked,
+// told, done, by the real binary.
+func TestStraysAreShownAndEnded(t *testing.T) {
+	dir := leakyProject(t, "  api: {command: sleep 600, ready: none}\ncleanup: {patterns: [stubborn.sh STRAY]}\n")
+	if err := os.WriteFile(filepath.Join(dir, "stubborn.sh"), []byte("trap '' TERM INT HUP\necho $$ > $1.new && mv $1.new $1\nread forever < wait\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "wait"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stray := exec.Command("setsid", "-f", "sh", "stubborn.sh", "STRAY")
+	stray.Dir = dir
+	if err := stray.Run(); err != nil {
+		t.Fatal(err)
+	}
+	id := said(t, dir, "STRAY")
+	defer id.Signal(syscall.SIGKILL) //nolint:errcheck // gone already
+	s := startSidecar(t, dir, homeDir(t), time.Minute)
+	s.initialize(dir, nil)
+	p := s.status(t)
+	if !slices.Equal(p.Trust.Cleanup, []string{"stubborn.sh STRAY"}) || !strings.Contains(trustText(style{}, &p), "end your processes in this folder that run\n    stubborn.sh STRAY\n") {
+		t.Errorf("a person is shown %s", trustText(style{}, &p))
+	}
+	if r := s.Call("devside/start", map[string]any{}); !id.Alive() || r.Err == nil || r.Err.Code != wire.CodeUntrusted {
+		t.Errorf("before the agreement: alive %v, %+v", id.Alive(), r.Err)
+	}
+	s.Do("devside/trust", map[string]any{"hash": p.Trust.Hash}, nil)
+	s.mustStart(t)
+	if id.Alive() {
+		t.Error("the stray lives")
+	}
+	s.Await("the news of it", func(st *fakeeditor.State) bool {
+		for _, m := range st.Messages {
+			if m.Method == wire.DidHappen && fakeKind(m.Params) == status.HappenedSecurity && strings.Contains(string(m.Params), fmt.Sprintf(`"pid":%d`, id.PID)) {
+				return true
+			}
+		}
+		return false
+	})
+	s.Shutdown()
 }

@@ -46,9 +46,11 @@ type Stop struct {
 	Spare   []string `json:"spare,omitempty"`
 }
 
-// Bequest is the ledger for a guardian whose hub has died. A server without a
-// usable way to be stopped is left out, and stopped by the default.
-func (l Ledger) Bequest() []proc.Bequest {
+// Bequest reads the ledger for a guardian whose hub has died. A server without
+// a usable way to be stopped is left out, and stopped by the default.
+func (s *Store) Bequest() []proc.Bequest { return s.Ledger().bequest() }
+
+func (l Ledger) bequest() []proc.Bequest {
 	var out []proc.Bequest
 	for _, s := range l.Servers {
 		if s.Stop == nil || s.Stop.GraceMs < 0 || s.Stop.GraceMs > mostGrace.Milliseconds() {

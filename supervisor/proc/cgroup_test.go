@@ -137,7 +137,7 @@ func TestACgroupIsNotKilledWhileSomethingSparedIsInIt(t *testing.T) {
 	out.pids(2)
 	dir := p.cgroup
 	rep := p.Stop(context.Background(), StopPlan{Grace: 20 * time.Millisecond, Spare: []string{"picture-viewer"}})
-	if len(rep.Spared) != 1 || !rep.Spared[0].Alive() || rep.Killed != 1 {
+	if len(rep.Spared) != 1 || !rep.Spared[0].Alive() || rep.Killed < 1 {
 		t.Fatalf("report %+v", rep)
 	}
 	if err := rep.Spared[0].Signal(syscall.SIGKILL); err != nil {

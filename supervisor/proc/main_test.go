@@ -95,7 +95,7 @@ func runChild(mode string, args []string) int {
 		// Forks as fast as it can and minds nothing: what it forks has left
 		// session, marker and ancestry.
 		signal.Ignore(syscall.SIGTERM)
-		for range 1500 {
+		for range 500 {
 			spawn(nil, true, "escape", "stubborn")
 		}
 		linger()

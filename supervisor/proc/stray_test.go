@@ -11,6 +11,8 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMatches(t *testing.T) {
@@ -153,7 +155,7 @@ func TestEndStrays(t *testing.T) {
 		}
 		all = append(all, running{name, id, gone})
 		t.Cleanup(func() {
-			_ = cmd.Process.Kill()
+			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // un-reaped, so that the session is its own
 			_ = cmd.Wait()
 			_ = out.Close()
 		})

@@ -2,9 +2,10 @@
 // hub, outlives it, and ends whatever it leaves behind.
 //
 // It never ends anything but its own descendants, never restarts the hub (a
-// client that needs one does), and knows nothing of configuration or clients;
-// of servers only what the ledger says of how they are stopped. While it lives the project's lock is held; it gives the hub a copy,
-// so that the lock is free only when both are gone.
+// client that needs one does), and knows nothing of configuration or clients,
+// and of servers only what the ledger says of how they are stopped. While it
+// lives the project's lock is held; it gives the hub a copy, so that the lock is
+// free only when both are gone.
 //
 // Start reading at Run.
 package guard
@@ -30,7 +31,7 @@ const (
 	LifeFD             // ends when the guardian ends
 )
 
-// orphanGrace is how long may take to end what the ledger does not know: the
+// orphanGrace is how long what the ledger does not know may take to end: the
 // default grace of a server.
 const orphanGrace = 5 * time.Second
 

@@ -54,7 +54,7 @@ func holder(pid int, inode uint32, us int) (*status.Holder, bool) {
 	}
 	h := &status.Holder{User: userName(after.UID)}
 	if after.UID == us {
-		h.PID, h.StartTime, h.Name, h.Command = pid, after.Start, after.Name, shorten(command)
+		h.PID, h.StartTime, h.Name, h.Command, h.Started = pid, after.Start, after.Name, shorten(command), after.Started
 	}
 	return h, true
 }

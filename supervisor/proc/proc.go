@@ -23,6 +23,7 @@
 package proc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -80,6 +81,17 @@ func (id Identity) Signal(sig syscall.Signal) error {
 		return fmt.Errorf("signal pid %d: %w", id.PID, err)
 	}
 	return nil
+}
+
+// End ends one process that devside did not start and a person has chosen: the
+// plan's signal, the grace, then SIGKILL, all by one handle of the kernel that
+// was opened for this identity. still is asked with the handle in hand, right
+// before the first signal; its error is returned, and nothing is signalled. End
+// returns when the process has ended, killed: by SIGKILL. It fails with ErrGone
+// when the process had ended before. Only that process is ended, and nothing it
+// has started.
+func End(ctx context.Context, id Identity, plan StopPlan, still func() error) (killed bool, err error) {
+	return end(ctx, id, plan, still)
 }
 
 // Info is what the kernel tells of a process. Name is the short one (15 bytes

@@ -99,6 +99,10 @@ func commandLine(int) []string { return nil }
 
 func oomKills() (uint64, error) { return 0, fmt.Errorf("count OOM kills: %w", errUnsupported) }
 
+func end(_ context.Context, id Identity, _ StopPlan, _ func() error) (bool, error) {
+	return false, fmt.Errorf("end pid %d: %w", id.PID, errUnsupported)
+}
+
 type handle struct{}
 
 func openHandle(Identity) (handle, error)  { return handle{}, errUnsupported }

@@ -117,7 +117,10 @@ type Holder struct {
 	Name      string `json:"name,omitempty"`
 	Command   string `json:"command,omitempty"` // arguments, shortened; never another user's
 	User      string `json:"user,omitempty"`
-	Server    string `json:"server,omitempty"` // when it is one of ours
+	// Started is when the process was started, for people; StartTime is its
+	// identity.
+	Started time.Time `json:"started,omitzero"`
+	Server  string    `json:"server,omitempty"` // when it is one of ours
 }
 
 // TrustState says whether the project's commands may run.

@@ -1,0 +1,72 @@
+package proc
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+)
+
+// end is End.
+func end(ctx context.Context, id Identity, plan StopPlan, still func() error) (killed bool, err error) {
+	h, err := openHandle(id)
+	if err != nil {
+		return false, fmt.Errorf("end pid %d: %w", id.PID, err)
+	}
+	defer h.close()
+	if h.ended() {
+		return false, fmt.Errorf("end pid %d: %w", id.PID, ErrGone)
+	}
+	// From here on the handle means this process and no other: what is found
+	// out about its pid now is found out about the one that gets the signal.
+	if err := still(); err != nil {
+		return false, err
+	}
+	deaths, err := newObituary()
+	if err != nil {
+		return false, fmt.Errorf("end pid %d: %w", id.PID, err)
+	}
+	defer deaths.close()
+	if err := deaths.add(h); err != nil {
+		return false, fmt.Errorf("end pid %d: %w", id.PID, err)
+	}
+	if plan.Signal == 0 {
+		plan.Signal = syscall.SIGTERM
+	}
+	for _, step := range []struct {
+		signal   syscall.Signal
+		patience time.Duration
+	}{{plan.Signal, plan.Grace}, {syscall.SIGKILL, killPatience}} {
+		if err := h.signal(step.signal); err != nil && !h.ended() {
+			return killed, fmt.Errorf("end pid %d: %w", id.PID, err)
+		}
+		if step.signal != syscall.SIGKILL {
+			_ = h.signal(syscall.SIGCONT) // one that is stopped would not see it
+		} else {
+			killed = true
+		}
+		if awaitEnd(ctx, h, deaths, step.patience, plan.Hurry) {
+			return killed, nil
+		}
+	}
+	return killed, fmt.Errorf("end pid %d: it did not end within %v of SIGKILL", id.PID, killPatience)
+}
+
+// awaitEnd waits until the process has ended. The end of ctx ends the wait, and
+// what is to follow follows at once.
+func awaitEnd(ctx context.Context, h handle, deaths *obituary, patience time.Duration, hurry <-chan struct{}) bool {
+	t := time.NewTimer(max(patience, 0))
+	defer t.Stop()
+	for !h.ended() {
+		select {
+		case <-deaths.c:
+		case <-t.C:
+			return h.ended()
+		case <-ctx.Done():
+			return h.ended()
+		case <-hurry:
+			return h.ended()
+		}
+	}
+	return true
+}

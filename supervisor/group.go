@@ -36,6 +36,7 @@ type Group struct {
 	replaced chan struct{}  // closed when the Apply under way has ended; nil: none is
 	last     bool           // nothing is started any more
 	lent     map[int]string // ports that stand in for configured ones, and the server each was given to
+	others   map[string]int // by server: the port that a person has put in the place of its first
 }
 
 // member is one actor and what it has published last.
@@ -60,7 +61,7 @@ func (e *UnknownError) Error() string { return fmt.Sprintf("there is no server n
 
 // NewGroup returns a group without servers. Close ends it.
 func NewGroup(host Host, newLog func() *logs.Log, changed func()) *Group {
-	g := &Group{host: host, changed: changed, newLog: newLog, members: map[string]*member{}, external: map[string]dependency{}, lent: map[int]string{}}
+	g := &Group{host: host, changed: changed, newLog: newLog, members: map[string]*member{}, external: map[string]dependency{}, lent: map[int]string{}, others: map[string]int{}}
 	g.ctx, g.cancel = context.WithCancel(context.Background()) // outlives every request; Close ends it
 	return g
 }
@@ -129,6 +130,7 @@ func (g *Group) replace(servers []spec.Server, c Changes) {
 	for _, name := range c.Removed {
 		g.members[name].cancel()
 		delete(g.members, name)
+		delete(g.others, name)
 	}
 	g.order = g.order[:0:0]
 	for _, conf := range servers {
@@ -147,6 +149,7 @@ func (g *Group) replace(servers []spec.Server, c Changes) {
 		}
 		m.server = newServer(g.host, conf, m.log, run, func(s Snapshot, d dependency) { g.published(m, s, d) })
 		m.server.lend = g.lend
+		delete(g.others, conf.Name) // it was for another entry
 		m.snap, m.dep = m.server.snapshot(), m.server.m.asDependency()
 		g.members[conf.Name] = m
 		var ctx context.Context
@@ -523,6 +526,11 @@ func (g *Group) spoken(number int) bool {
 	if _, lent := g.lent[number]; lent {
 		return true
 	}
+	for _, other := range g.others {
+		if other == number {
+			return true
+		}
+	}
 	for _, m := range g.members {
 		if slices.ContainsFunc(m.server.conf.Ports, func(p spec.Port) bool { return p.Number == number }) {
 			return true
@@ -530,6 +538,46 @@ func (g *Group) spoken(number int) bool {
 	}
 	return false
 }
+
+// FindPort returns the next free port after a server's first one, which no other
+// server of the project has, nor may have.
+func (g *Group) FindPort(server string) (int, error) {
+	g.mu.Lock()
+	m, ok := g.members[server]
+	if !ok {
+		defer g.mu.Unlock()
+		return 0, &UnknownError{server, slices.Clone(g.order)}
+	}
+	if len(m.server.conf.Ports) == 0 {
+		g.mu.Unlock()
+		return 0, &NoPortError{server}
+	}
+	after := m.server.conf.Ports[0].Number
+	if number := g.others[server]; number != 0 {
+		after = number
+	}
+	g.mu.Unlock()
+	return g.host.NextPort(after, g.spoken)
+}
+
+// UsePort puts a port in the place of a server's first one, from its next start
+// on and until its configuration changes.
+func (g *Group) UsePort(server string, number int) {
+	g.mu.Lock()
+	m, ok := g.members[server]
+	if ok {
+		g.others[server] = number
+	}
+	g.mu.Unlock()
+	if ok {
+		m.server.box.put(portGiven{number})
+	}
+}
+
+// NoPortError says that a server has no port.
+type NoPortError struct{ Server string }
+
+func (e *NoPortError) Error() string { return e.Server + " has no port in the configuration" }
 
 // StopAll stops everything.
 func (g *Group) StopAll(ctx context.Context, o StopOptions) []Result {

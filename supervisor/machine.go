@@ -414,6 +414,12 @@ func (s *stepper) probed(err error) {
 	if err != nil {
 		s.failing = err.Error()
 	}
+	var foreign *ForeignError
+	if errors.As(err, &foreign) {
+		s.raise(foreign.Problem)
+	} else {
+		delete(s.problems, status.PortTaken)
+	}
 	switch s.state {
 	case status.Starting, status.Ready, status.Unhealthy:
 	default:

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -44,8 +45,11 @@ type Host struct {
 	// listens on a port; nil, or not known: connect and see.
 	Listening func(port int) (listening, known bool)
 	HolderOf  func([]port.Listener) *status.Holder
-	NewProbe  func(spec.Probe, probe.Target) (probe.Probe, error)
-	ReadFile  func(name string) ([]byte, error) // an env file, by its path relative to the root
+	// Owned reports whether one of the processes has one of the listeners open;
+	// nil: it can't be found out.
+	Owned    func(l []port.Listener, pids []int) bool
+	NewProbe func(spec.Probe, probe.Target) (probe.Probe, error)
+	ReadFile func(name string) ([]byte, error) // an env file, by its path relative to the root
 	// OOMKills counts the system's so far: as of now, or as of some moment of the
 	// last second; nil: not known.
 	OOMKills func(now bool) (uint64, error)
@@ -69,8 +73,9 @@ type Server struct {
 	cancelRun  context.CancelFunc // ends probes and readers of the current run
 	hurry      chan struct{}      // closed: the stop under way has no grace left
 	traceID    string
-	ports      []int
-	sampled    int // the run whose memory is measured from time to time
+	ports      []int // of this run
+	other      int   // that a person has put in the place of the first; 0: none
+	sampled    int   // the run whose memory is measured from time to time
 	usage      proc.Usage
 	usageAt    time.Time
 	cpu        float64
@@ -96,7 +101,9 @@ type (
 		done chan Result
 	}
 	askHurry struct{}
-	sample   struct{ run int }
+	// portGiven: a person has put another port in the place of the first.
+	portGiven struct{ number int }
+	sample    struct{ run int }
 )
 
 // newServer returns an actor for a configuration. run is the number of the
@@ -146,6 +153,9 @@ func (s *Server) handle(ctx context.Context, f fact) {
 			close(s.hurry)
 			s.hurry = nil
 		}
+	case portGiven:
+		s.other = f.number
+		s.publish()
 	case sample:
 		s.sample(f)
 	case gone:
@@ -231,8 +241,8 @@ func (s *Server) snapshot() Snapshot {
 	if s.process != nil {
 		snap.Identity, snap.process = s.process.Identity(), s.process
 	}
-	for i, p := range s.conf.Ports {
-		number := p.Number
+	for i := range s.conf.Ports {
+		number := s.wanted(i)
 		if i < len(s.ports) {
 			number = s.ports[i] // of this run
 		}
@@ -329,25 +339,38 @@ func (s *Server) release() {
 // where it says so, the next free one in the place of a port that is taken.
 func (s *Server) takePorts(run int) *status.Problem {
 	s.givePorts()
-	for _, p := range s.conf.Ports {
-		taken := s.taken(p.Number)
+	for i, p := range s.conf.Ports {
+		want := s.wanted(i)
+		taken := s.taken(want)
 		if taken == nil {
-			s.ports = append(s.ports, p.Number)
+			s.ports = append(s.ports, want)
 			continue
+		}
+		if p.OnConflict == spec.Fail {
+			taken.Hint = fmt.Sprintf("%s may not have another port (on_conflict: fail): make %d free, or change its `port:`", s.conf.Name, want)
 		}
 		if p.OnConflict != spec.Next {
 			return taken
 		}
-		number, err := s.lend(s.conf.Name, p.Number)
+		number, err := s.lend(s.conf.Name, want)
 		if err != nil {
 			taken.Message += fmt.Sprintf("; no other was found: %v", err)
 			return taken
 		}
 		s.log.Say(run, time.Now(), fmt.Sprintf("%s; it gets port %d", taken.Message, number))
-		s.host.Log.Info().Str("server", s.conf.Name).Int("port", p.Number).Int("instead", number).Msg("the port is taken")
+		s.host.Log.Info().Str("server", s.conf.Name).Int("port", want).Int("instead", number).Msg("the port is taken")
 		s.ports = append(s.ports, number)
 	}
 	return nil
+}
+
+// wanted is the i-th port of the configuration, or what a person has put in the
+// place of the first.
+func (s *Server) wanted(i int) int {
+	if i == 0 {
+		return cmp.Or(s.other, s.conf.Ports[0].Number)
+	}
+	return s.conf.Ports[i].Number
 }
 
 // givePorts gives the ports of the last run back: without a run, a server's
@@ -368,32 +391,6 @@ func (s *Server) taken(number int) *status.Problem {
 		return nil
 	}
 	return portTaken(s.conf.Name, number, s.host.HolderOf(listeners))
-}
-
-// portTaken says who has the port and what to do.
-func portTaken(server string, number int, h *status.Holder) *status.Problem {
-	who, hint := "a process that can't be seen", fmt.Sprintf("find what is bound to port %d without listening, or set another port", number)
-	if h != nil {
-		who, hint = describe(*h), fmt.Sprintf("stop it, or set another port than %d", number)
-		if h.PID == 0 {
-			hint = fmt.Sprintf("it belongs to %s and is not ours to stop; set another port than %d", h.User, number)
-		}
-	}
-	p := status.NewProblem(status.PortTaken, server, fmt.Sprintf("port %d is taken by %s", number, who), time.Now())
-	p.Hint, p.Port, p.Holder = hint, number, h
-	return &p
-}
-
-func describe(h status.Holder) string {
-	switch {
-	case h.Server != "":
-		return fmt.Sprintf("server %s (pid %d)", h.Server, h.PID)
-	case h.PID == 0:
-		return "a process of user " + h.User
-	case h.User != "":
-		return fmt.Sprintf("%s (pid %d, user %s)", h.Name, h.PID, h.User)
-	}
-	return fmt.Sprintf("%s (pid %d)", h.Name, h.PID)
 }
 
 // startProblem turns a failed start into what the user is told.
@@ -500,7 +497,7 @@ func (s *Server) leftover(r proc.Report, ports []int) string {
 		left = append(left, fmt.Sprintf("%s (pid %d) is still there: %s", l.Name, l.PID, l.Why))
 	}
 	for _, number := range ports {
-		if p := s.taken(number); p != nil {
+		if p := s.stillHeld(number); p != nil {
 			left = append(left, p.Message)
 		}
 	}
@@ -543,8 +540,9 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 		s.box.put(tell(err))
 		return
 	}
+	process := s.process
 	s.background.Go(func() {
-		began, passed, wait := time.Now(), !gate, time.Duration(0)
+		began, passed, owned, wait := time.Now(), !gate, !gate, time.Duration(0)
 		if !gate {
 			wait = conf.Every
 		}
@@ -553,9 +551,13 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 			if err == nil {
 				err = once(ctx, p, conf.Timeout)
 			}
+			if err == nil && !owned {
+				err = s.foreign(process, target.Ports)
+			}
 			if ctx.Err() != nil {
 				return
 			}
+			owned = err == nil || !gate // asked again when readiness was lost
 			s.box.put(tell(err))
 			passed = passed || err == nil
 			if conf.Kind == spec.ProbeNone {

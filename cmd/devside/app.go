@@ -180,7 +180,7 @@ until Ctrl-C.`,
 	root.AddCommand(
 		a.upCommand(), a.statusCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.resetCommand(),
-		a.logsCommand(), a.portsCommand(),
+		a.logsCommand(), a.portsCommand(), a.freeCommand(), a.nextPortCommand(),
 		a.checkCommand(), a.trustCommand(), a.reloadCommand(), a.versionCommand(),
 	)
 	root.AddCommand(a.hidden...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -469,6 +470,71 @@ func TestPorts(t *testing.T) {
 	term = newTerminal(t, "version: 1\nservers: {a: {command: x}}\n")
 	term.run(exitOK, "ports")
 	term.wants(term.out, "no server of this project has a port")
+}
+
+func TestFree(t *testing.T) {
+	held := &status.Holder{PID: 99, StartTime: "7.1", Name: "node", User: "ann", Started: testNow}
+	fresh := func() *terminal {
+		term := newTerminal(t, twoServers)
+		term.app.doors.listeners = func(ports []int) (map[int]*status.Holder, error) {
+			if ports[0] != 4001 {
+				return nil, nil
+			}
+			return map[int]*status.Holder{4001: held}, nil
+		}
+		term.hub = newFakeHub(t)
+		term.hub.on("freePort", wire.FreePortResult{Freed: true}, nil)
+		return term
+	}
+	term := fresh()
+	term.run(exitOK, "free", "4001", "--yes")
+	term.wants(term.out, "port 4001 is free")
+	if want := `freePort {"port":4001,"holder":{"pid":99,"startTime":"7.1"}}`; !slices.Contains(term.hub.calls, want) {
+		t.Errorf("asked the hub %q, want %q", term.hub.calls, want)
+	}
+	term = fresh()
+	term.run(exitStart, "free", "4001") // no terminal to ask on
+	term.wants(term.out, "node (pid 99, user ann")
+	term.wants(term.err, "--yes")
+	if len(term.hub.calls) != 0 {
+		t.Errorf("asked the hub %q without a yes", term.hub.calls)
+	}
+	term = fresh()
+	term.app.inTTY, term.app.in = true, strings.NewReader("y\n")
+	term.run(exitOK, "free", "4001")
+	term = fresh()
+	term.app.inTTY, term.app.in = true, strings.NewReader("n\n")
+	term.run(exitStart, "free", "4001")
+	term = fresh()
+	term.run(exitOK, "free", "4002")
+	term.wants(term.out, "nobody listens on port 4002")
+	term.run(exitOK, "free", "4002", "-o", "json")
+	term.wants(term.out, `"freed": true`)
+	term.hub.on("freePort", wire.FreePortResult{Why: "it belongs to bob"}, nil)
+	term.run(exitStart, "free", "4001", "--yes")
+	term.wants(term.err, "it belongs to bob")
+	term.run(exitStart, "free", "4001", "--yes", "-o", "json")
+	term.wants(term.out, `"why": "it belongs to bob"`)
+	term.run(exitUsage, "free", "70000")
+	term.run(exitUsage, "free", "web")
+}
+
+func TestNextPort(t *testing.T) {
+	term := newTerminal(t, twoServers)
+	term.run(exitHub, "next-port", "web")
+	term.wants(term.err, "--write")
+	term.run(exitUsage, "next-port", "nobody")
+	term.hub = newFakeHub(t)
+	term.hub.on("nextPort", wire.NextPortResult{Port: 4002}, nil)
+	term.run(exitOK, "next-port", "web")
+	term.wants(term.out, "web gets port 4002", "devside restart web")
+	term.run(exitOK, "next-port", "web", "--write")
+	term.wants(term.out, "devside.yaml: web has port 4002 now")
+	term.run(exitOK, "next-port", "web", "-o", "json")
+	term.wants(term.out, `"port": 4002`)
+	term.hub.on("nextPort", nil, rpc.Errorf(wire.CodeRequestFailed, wire.ErrorData{Code: "not-written", Hint: "by hand"}, "edit devside.yaml: shared"))
+	term.run(exitHub, "next-port", "web", "--write")
+	term.wants(term.err, "edit devside.yaml: shared", "by hand")
 }
 
 func TestStart(t *testing.T) {

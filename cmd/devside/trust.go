@@ -96,11 +96,20 @@ func askAgain(hash string) *failure {
 
 // confirm asks on the terminal. Only a yes is one.
 func (a *app) confirm(ctx context.Context, hash string) error {
-	if !a.inTTY {
+	yes, err := a.yes(ctx, "let these run?")
+	if err == nil && !yes {
 		return askAgain(hash)
 	}
-	if _, err := fmt.Fprint(a.err, "let these run? [y/N] "); err != nil {
-		return askAgain(hash)
+	return err
+}
+
+// yes asks a question on the terminal; without one, or an answer, it is no.
+func (a *app) yes(ctx context.Context, question string) (bool, error) {
+	if !a.inTTY {
+		return false, nil
+	}
+	if _, err := fmt.Fprint(a.err, question+" [y/N] "); err != nil {
+		return false, nil
 	}
 	answer := make(chan string, 1)
 	go func() { // ends with the process at the latest: a terminal's read can't be cut short
@@ -113,13 +122,10 @@ func (a *app) confirm(ctx context.Context, hash string) error {
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(a.err)
-		return explain(context.Cause(ctx))
+		return false, explain(context.Cause(ctx))
 	case line := <-answer:
-		if line == "y" || line == "yes" {
-			return nil
-		}
+		return line == "y" || line == "yes", nil
 	}
-	return askAgain(hash)
 }
 
 // agree tells the hub, or, where there is none, the state on disk.

@@ -184,6 +184,8 @@ var verbs = map[string]func(*session, json.RawMessage) (rpc.Work, error){
 	"logs":     (*session).logs,
 	"unfollow": (*session).unfollow,
 	"ports":    (*session).ports,
+	"freePort": (*session).freePort,
+	"nextPort": (*session).nextPort,
 	"trust":    (*session).trust,
 	"reload":   (*session).reload,
 	"quit":     func(s *session, p json.RawMessage) (rpc.Work, error) { return s.quit(rpc.Message{Params: p}) },
@@ -474,6 +476,37 @@ func (s *session) ports(params json.RawMessage) (rpc.Work, error) {
 	}, nil
 }
 
+func (s *session) freePort(params json.RawMessage) (rpc.Work, error) {
+	var p wire.FreePortParams
+	if err := rpc.Decode(params, &p); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (any, error) {
+		freed, why, err := s.h.o.Project.FreePort(ctx, p.Port, p.Holder.PID, p.Holder.StartTime)
+		if cancelled(ctx) {
+			return nil, rpc.ErrCancelled
+		}
+		if err != nil {
+			return nil, toWire(err)
+		}
+		return wire.FreePortResult{Freed: freed, Why: why}, nil
+	}, nil
+}
+
+func (s *session) nextPort(params json.RawMessage) (rpc.Work, error) {
+	var p wire.NextPortParams
+	if err := rpc.Decode(params, &p); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (any, error) {
+		number, err := s.h.o.Project.NextPort(context.WithoutCancel(ctx), p.Server, p.Write)
+		if err != nil {
+			return nil, toWire(err)
+		}
+		return wire.NextPortResult{Port: number}, nil
+	}, nil
+}
+
 func (s *session) trust(params json.RawMessage) (rpc.Work, error) {
 	var p wire.TrustParams
 	if err := rpc.Decode(params, &p); err != nil {
@@ -513,7 +546,13 @@ func toWire(err error) error {
 	var unknown *supervisor.UnknownError
 	var untrusted *project.UntrustedError
 	var config *project.ConfigError
+	var noPort *supervisor.NoPortError
+	var refused *project.RefusedError
 	switch {
+	case errors.As(err, &noPort):
+		return rpc.Errorf(wire.CodeInvalidParams, wire.ErrorData{Code: "no-port", Hint: "give it one, such as `port: 3000`"}, "%v", err)
+	case errors.As(err, &refused):
+		return rpc.Errorf(wire.CodeRequestFailed, wire.ErrorData{Code: "not-written", Hint: refused.Hint}, "%v", err)
 	case errors.As(err, &unknown):
 		return rpc.Errorf(wire.CodeInvalidParams, wire.ErrorData{
 			Code: "unknown-server", Known: list(unknown.Known), Hint: "one of: " + strings.Join(unknown.Known, ", "),

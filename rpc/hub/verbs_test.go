@@ -338,6 +338,37 @@ func TestTheFailureOfAVerbIsAnError(t *testing.T) {
 	}
 }
 
+func TestPortsAreFreedAndGiven(t *testing.T) {
+	port := freePort(t)
+	l := open(t, config(server("api", "serve", on(port)), server("dumb", "serve")))
+	c := l.join(wire.Holder)
+	var started wire.StartResult
+	c.must("devside/start", wire.StartParams{Servers: []string{"api"}}, &started)
+	var ports wire.PortsResult
+	c.must("devside/ports", nil, &ports)
+	h := ports[0].Holder
+	if h == nil || h.Server != "api" || h.Started.IsZero() {
+		t.Fatalf("%+v", h)
+	}
+	var freed wire.FreePortResult
+	c.must("devside/freePort", wire.FreePortParams{Port: port, Holder: wire.HolderName{PID: h.PID, StartTime: "another"}}, &freed)
+	if freed.Freed || freed.Why == "" {
+		t.Errorf("on a stale identity: %+v", freed)
+	}
+	c.must("devside/freePort", wire.FreePortParams{Port: port, Holder: wire.HolderName{PID: h.PID, StartTime: h.StartTime}}, &freed)
+	if !freed.Freed {
+		t.Errorf("%+v", freed)
+	}
+	var next wire.NextPortResult
+	c.must("devside/nextPort", wire.NextPortParams{Server: "api"}, &next)
+	if next.Port == 0 || next.Port == port {
+		t.Errorf("%+v", next)
+	}
+	for params, code := range map[wire.NextPortParams]string{{Server: "nobody"}: "unknown-server", {Server: "dumb"}: "no-port"} {
+		c.refused("devside/nextPort", params, wire.CodeInvalidParams, code)
+	}
+}
+
 // TestNoListIsNull: in no answer of any verb, and in nothing that is told.
 func TestNoListIsNull(t *testing.T) {
 	idle := open(t, "")

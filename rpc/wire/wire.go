@@ -60,6 +60,8 @@ var Verbs = []Verb{
 	{"logs", LogsParams{}, LogsResult{}, "the last lines of a server's output, or follow it"},
 	{"unfollow", UnfollowParams{}, UnfollowResult{}, "end a followed log"},
 	{"ports", PortsParams{}, PortsResult{}, "who listens on the project's ports"},
+	{"freePort", FreePortParams{}, FreePortResult{}, "end the process that was shown to hold a port"},
+	{"nextPort", NextPortParams{}, NextPortResult{}, "give a server the next free port"},
 	{"trust", TrustParams{}, TrustResult{}, "allow the commands with this hash to run"},
 	{"reload", ReloadParams{}, ReloadResult{}, "read the configuration again"},
 	{"quit", QuitParams{}, QuitResult{}, "end the hub when nothing else holds it"},
@@ -167,6 +169,38 @@ type PortEntry struct {
 	Port   int            `json:"port"`
 	Server string         `json:"server,omitempty"` // that is configured to use it
 	Holder *status.Holder `json:"holder,omitempty"` // absent: free
+}
+
+// FreePortParams names a port and the process on it, as it was shown.
+type FreePortParams struct {
+	Root
+	Port   int        `json:"port"`
+	Holder HolderName `json:"holder"`
+}
+
+// HolderName is what a Holder is known by; both as they came.
+type HolderName struct {
+	PID       int    `json:"pid"`
+	StartTime string `json:"startTime"`
+}
+
+// FreePortResult says whether the port is free now, and else why not.
+type FreePortResult struct {
+	Freed bool   `json:"freed"`
+	Why   string `json:"why,omitempty"`
+}
+
+// NextPortParams asks for another first port for a server: for as long as the
+// hub lives and the server's entry stays, or, with write, in devside.yaml.
+type NextPortParams struct {
+	Root
+	Server string `json:"server"`
+	Write  bool   `json:"write,omitempty"`
+}
+
+// NextPortResult is the port that the server uses from its next start on.
+type NextPortResult struct {
+	Port int `json:"port"`
 }
 
 // TrustParams names what was shown.

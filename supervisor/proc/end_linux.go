@@ -3,6 +3,7 @@ package proc
 import (
 	"context"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 )
@@ -69,4 +70,13 @@ func awaitEnd(ctx context.Context, h handle, deaths *obituary, patience time.Dur
 		}
 	}
 	return true
+}
+
+func sameProgram(pid int) bool {
+	ours, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil && os.SameFile(ours, theirs)
 }

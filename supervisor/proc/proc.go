@@ -275,3 +275,7 @@ func readable(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "?"))
 }
+
+// SameProgram reports whether a process runs the program that this one runs.
+// What can't be read counts as another.
+func SameProgram(pid int) bool { return sameProgram(pid) }

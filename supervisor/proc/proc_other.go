@@ -103,6 +103,8 @@ func end(_ context.Context, id Identity, _ StopPlan, _ func() error) (bool, erro
 	return false, fmt.Errorf("end pid %d: %w", id.PID, errUnsupported)
 }
 
+func sameProgram(int) bool { return false }
+
 type handle struct{}
 
 func openHandle(Identity) (handle, error)  { return handle{}, errUnsupported }

@@ -84,6 +84,17 @@ func runChild(mode string, args []string) int {
 			return 1
 		}
 		serve()
+	case "hold", "hold-stubborn": // listens where it is told to
+		if mode == "hold-stubborn" {
+			signal.Ignore(syscall.SIGTERM)
+		}
+		l, err := net.Listen("tcp", args[0])
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		defer l.Close() //nolint:errcheck // ends with us
+		fmt.Println("up")
 	case "silent": // never listens
 	case "exit":
 		code, _ := strconv.Atoi(args[0])

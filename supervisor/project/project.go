@@ -135,7 +135,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		MayStart: p.mayStart,
 		Taken:    port.Taken,
 		NextPort: port.Next, Listening: new(listening).has,
-		HolderOf: p.holderOf,
+		HolderOf: p.holderOf, Owned: owned,
 		NewProbe: probe.New,
 		ReadFile: p.readFile,
 		OOMKills: new(oomKills).count,

@@ -34,7 +34,7 @@ var rooms = map[string][]string{
 	"supervisor/project": {"supervisor", "supervisor/logs", "supervisor/port", "supervisor/probe", "supervisor/proc", "supervisor/spec",
 		"supervisor/state", "supervisor/status"},
 	"supervisor/guard":  {"supervisor/proc"},
-	"supervisor/state":  {"supervisor/proc"},
+	"supervisor/state":  {"supervisor/proc", "supervisor/status"},
 	"supervisor/policy": {"supervisor/spec"},
 	"supervisor/crash":  {},
 	"supervisor/spec":   {"supervisor/status"},

@@ -1,13 +1,15 @@
 // Package state is what devside keeps on disk about one project: the ledger of
-// processes it started, the snapshot of what ran, and the trust a person gave.
+// processes it started, the snapshot of what ran, the trust a person gave, and
+// the audit log of what concerns security.
 //
 // It never follows a link that somebody planted, never leaves a file or folder
 // readable to another user whatever the umask, never leaves a half-written
 // file, and never fails because a file is damaged: a damaged one is set aside
 // and reported. Nothing secret goes into it: no environment, no command line.
 //
-// Only the process that holds the project's lock writes here; see
-// ARCHITECTURE.md. Start reading at Locate, then Store.
+// Only the process that holds the project's lock writes the run folder; the
+// audit log is appended to by several. See ARCHITECTURE.md. Start reading at
+// Locate, then Store, then Audit.
 package state
 
 import (
@@ -30,7 +32,7 @@ const HomeVariable = "DEVSIDE_HOME"
 // Paths are the folders of one project.
 type Paths struct {
 	Run  string // lock, socket, ledger, snapshot, trust
-	Logs string // devside's own log
+	Logs string // devside's own log, and the audit log
 }
 
 // Lock is the file whose kernel lock says who owns the project. It is never
@@ -128,11 +130,25 @@ func (p Paths) Make() error {
 	return nil
 }
 
+// MakeError says that a folder of devside's own can't be made.
+type MakeError struct {
+	Dir string
+	Err error
+}
+
+func (e *MakeError) Error() string { return fmt.Sprintf("make %s: %v", e.Dir, e.Err) }
+func (e *MakeError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *MakeError) Hint() string {
+	return "devside keeps its lock and its socket there: let it write there, or set " + HomeVariable + " to a folder of your own"
+}
+
 // makePrivate makes dir, and takes the rights of others from it. Parents that
 // are missing are made 0700, too; those that exist are the user's own business.
 func makePrivate(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make %s: %w", dir, err)
+		return &MakeError{Dir: dir, Err: err}
 	}
 	info, err := os.Lstat(dir)
 	if err != nil {

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/devside/devside/supervisor/proc"
@@ -107,28 +110,70 @@ const (
 	trustFile    = "trust.json"
 )
 
+// retryEvery is how soon a write that failed is tried again: a full disk is
+// emptied by a person. It is also how long a person who did is told otherwise.
+const retryEvery = 2 * time.Second
+
+// WriteError says that a state file is not on disk as it should be. It is
+// tried again until the store is closed.
+type WriteError struct {
+	File string
+	Err  error
+}
+
+func (e *WriteError) Error() string { return fmt.Sprintf("write %s: %v", e.File, e.Err) }
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// DamagedError says that a state file could not be read and was set aside.
+type DamagedError struct {
+	File, Aside string // names in the run folder
+	Err         error
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("read %s: set aside as %s: %v", e.File, e.Aside, e.Err)
+}
+func (e *DamagedError) Unwrap() error { return e.Err }
+
 // Store reads and writes the files of one project. A write is handed over and
 // done by a goroutine of the store's own, newest value first: the caller never
-// waits for a disk, and a burst of changes is one write.
+// waits for a disk, and a burst of changes is one write. A write that failed
+// is tried again until it is done or something newer has taken its place.
 type Store struct {
 	dir    string
-	report func(error) // failed writes and damaged files; called from any goroutine
+	report func(error) // *WriteError, once for as long as it fails the same way, and *DamagedError; called from any goroutine
 
 	mu       sync.Mutex
 	pending  map[string][]byte // newest content by file name
-	writing  bool              // the goroutine lives
-	inFlight bool              // it is writing what was pending
-	closed   bool
-	idle     *sync.Cond // writing or inFlight became false
-	writes   int
+	failed   map[string]failure
+	writing  bool          // the goroutine lives
+	inFlight bool          // it is writing what was pending
+	closed   bool          // no more is taken, and nothing tried again
+	wake     chan struct{} // something is pending, or the store is closed
+	idle     *sync.Cond    // writing or inFlight became false
+	writes   map[string]int
+	mended   func() // called when nothing fails any more
+}
+
+// failure is a content that could not be written.
+type failure struct {
+	data []byte
+	err  *WriteError
 }
 
 // Open returns the store of a run folder that Paths.Make has made.
 func Open(p Paths, report func(error)) *Store {
-	s := &Store{dir: p.Run, report: report, pending: map[string][]byte{}}
+	s := &Store{
+		dir: p.Run, report: report, mended: func() {}, wake: make(chan struct{}, 1),
+		pending: map[string][]byte{}, failed: map[string]failure{}, writes: map[string]int{},
+	}
 	s.idle = sync.NewCond(&s.mu)
 	return s
 }
+
+// OnMended sets what is called, on the store's goroutine, when everything that
+// had failed is on disk. It is set before the first Put.
+func (s *Store) OnMended(f func()) { s.mended = f }
 
 // PutLedger writes the ledger soon, without waiting.
 func (s *Store) PutLedger(l Ledger) {
@@ -166,9 +211,19 @@ func (s *Store) put(name string, v any) {
 		return
 	}
 	s.pending[name] = append(data, '\n')
+	s.awake()
+}
+
+// awake lets the goroutine look at what is pending. mu is held.
+func (s *Store) awake() {
 	if !s.writing {
 		s.writing = true
 		go s.write()
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is about to look
 	}
 }
 
@@ -177,48 +232,140 @@ func (s *Store) put(name string, v any) {
 // process that is started and orphaned within it is found by its marker.
 const gather = 10 * time.Millisecond
 
-// write empties pending, then ends. Flush waits for what is written, Close for
-// its end.
+// write empties pending, then ends, unless something has failed and is to be
+// tried again. Flush waits for what is written, Close for its end.
 func (s *Store) write() {
 	for {
 		s.mu.Lock()
 		todo := s.pending
 		if len(todo) == 0 {
-			s.writing = false
-			s.idle.Broadcast()
+			again := len(s.failed) > 0 && !s.closed
+			if !again {
+				s.writing = false
+				s.idle.Broadcast()
+			}
 			s.mu.Unlock()
-			return
+			if !again {
+				return
+			}
+			select {
+			case <-s.wake:
+			case <-time.After(retryEvery):
+				s.retry()
+			}
+			continue
 		}
 		s.pending, s.inFlight = map[string][]byte{}, true
 		s.mu.Unlock()
-		for name, data := range todo {
-			if err := replaceFile(filepath.Join(s.dir, name), data); err != nil {
-				s.report(fmt.Errorf("write %s: %w", name, err))
-			}
-		}
+		mended := s.writeAll(todo)
 		s.mu.Lock()
-		s.writes += len(todo)
 		s.inFlight = false
 		s.idle.Broadcast()
 		s.mu.Unlock()
+		if mended {
+			s.mended()
+		}
 		<-time.After(gather)
 	}
 }
 
-// Flush waits until everything handed over is written.
-func (s *Store) Flush() {
+// writeAll writes contents, and reports whether with them everything is on
+// disk that was not.
+func (s *Store) writeAll(todo map[string][]byte) (mended bool) {
+	for name, data := range todo {
+		err := replaceFile(filepath.Join(s.dir, name), data)
+		s.mu.Lock()
+		before, failing := s.failed[name]
+		var failed *WriteError
+		if err != nil {
+			failed = &WriteError{File: name, Err: err}
+			s.failed[name] = failure{data, failed}
+		} else {
+			s.writes[name]++
+			delete(s.failed, name)
+			mended = failing && len(s.failed) == 0 || mended
+		}
+		s.mu.Unlock()
+		if failed != nil && (!failing || !sameCause(before.err, failed)) {
+			s.report(failed)
+		}
+	}
+	return mended
+}
+
+// sameCause reports whether two writes failed for one reason. A temporary
+// file's name, which is in the text, differs each time.
+func sameCause(a, b *WriteError) bool {
+	var x, y syscall.Errno
+	return errors.As(a, &x) && errors.As(b, &y) && x == y
+}
+
+// retry makes pending again what failed and has nothing newer in its place.
+func (s *Store) retry() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.again()
+}
+
+func (s *Store) again() {
+	for name, f := range s.failed {
+		if _, newer := s.pending[name]; !newer {
+			s.pending[name] = f.data
+		}
+	}
+}
+
+// Flush waits until everything handed over is written, or could not be, which
+// is the error. What had failed before is tried again.
+func (s *Store) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.again()
+		if len(s.pending) > 0 {
+			s.awake()
+		}
+	}
 	for s.inFlight || len(s.pending) > 0 {
 		s.idle.Wait()
 	}
+	return s.failing()
+}
+
+// Failing says what is not on disk as it should be; nil: nothing.
+func (s *Store) Failing() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing()
+}
+
+func (s *Store) failing() error {
+	var all []error
+	for _, name := range slices.Sorted(maps.Keys(s.failed)) {
+		all = append(all, s.failed[name].err)
+	}
+	return errors.Join(all...)
+}
+
+// Marked reports whether a ledger of this store is on disk, and with it the
+// marker that finds whatever the hub starts.
+func (s *Store) Marked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writes[ledgerFile] > 0
 }
 
 // Close flushes and takes nothing more.
 func (s *Store) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
+	if !s.closed {
+		s.again() // once more
+		s.closed = true
+		if len(s.pending) > 0 || s.writing {
+			s.awake()
+		}
+	}
 	for s.writing {
 		s.idle.Wait()
 	}
@@ -228,7 +375,11 @@ func (s *Store) Close() {
 func (s *Store) Writes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.writes
+	n := 0
+	for _, of := range s.writes {
+		n += of
+	}
+	return n
 }
 
 // Ledger returns the ledger, or a zero one.
@@ -267,7 +418,7 @@ func read[T any](s *Store, name string, schemaOf func(T) int) T {
 	if mv := os.Rename(path, aside); mv != nil {
 		err = errors.Join(err, mv)
 	}
-	s.report(fmt.Errorf("read %s: set aside as %s: %w", name, filepath.Base(aside), err))
+	s.report(&DamagedError{File: name, Aside: filepath.Base(aside), Err: err})
 	return zero
 }
 

@@ -188,9 +188,7 @@ func (h *Hub) ask(f func()) bool {
 // accept takes clients until the listener is closed.
 func (h *Hub) accept() {
 	for {
-		c, err := socket.Accept(h.o.Listener, func(err error) {
-			h.o.Log.Warn().Err(err).Msg("refused a client")
-		})
+		c, err := socket.Accept(h.o.Listener, h.refused)
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
@@ -203,6 +201,15 @@ func (h *Hub) accept() {
 			c.Close() //nolint:errcheck // nobody serves it any more
 			return
 		}
+	}
+}
+
+// refused takes note of a connection that was closed before a word was said.
+func (h *Hub) refused(err error) {
+	h.o.Log.Warn().Err(err).Msg("refused a client")
+	var stranger *socket.StrangerError
+	if errors.As(err, &stranger) {
+		h.o.Project.RefusedClient(stranger.PID, stranger.UID)
 	}
 }
 

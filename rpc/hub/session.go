@@ -218,6 +218,9 @@ func (s *session) greet(m rpc.Message) (rpc.Work, error) {
 		// Before the answer: what the client asks next may need it, and what it
 		// asks now is among the news.
 		s.vouch(1)
+		if p.Trusted {
+			s.h.o.Project.VouchedBy(project.Client{Name: p.Client, PID: socket.PeerPID(s.raw)})
+		}
 		s.sub = s.h.o.Project.Subscribe()
 		close(s.welcomed)
 		if p.Resume && p.Role == wire.Holder {

@@ -31,6 +31,14 @@ var ErrLocked = errors.New("another devside owns this project")
 // ErrStranger: the process at the other end belongs to another user.
 var ErrStranger = errors.New("the other end belongs to another user")
 
+// StrangerError is an ErrStranger with what the kernel says of the other end.
+type StrangerError struct{ UID, PID int }
+
+func (e *StrangerError) Error() string {
+	return fmt.Sprintf("%v: pid %d of uid %d", ErrStranger, e.PID, e.UID)
+}
+func (e *StrangerError) Unwrap() error { return ErrStranger }
+
 // Lock takes the project's kernel lock, without waiting. The lock lives until
 // the last copy of the file's descriptor is closed, whoever holds it: that is
 // how a guardian and its hub share it.
@@ -73,6 +81,8 @@ func owned(p state.Paths) bool {
 	return err == nil && !free
 }
 
+var errReplaced = errors.New("the file was replaced meanwhile")
+
 func sameFile(f *os.File, path string) error {
 	held, err := f.Stat()
 	if err != nil {
@@ -83,7 +93,7 @@ func sameFile(f *os.File, path string) error {
 		return err
 	}
 	if !os.SameFile(held, named) {
-		return errors.New("the file was replaced meanwhile")
+		return errReplaced
 	}
 	return nil
 }

@@ -55,6 +55,7 @@ type Project struct {
 	o       Options
 	root    *os.Root
 	store   *state.Store
+	audit   *state.Audit
 	tracker *proc.Tracker
 	group   *supervisor.Group
 	marker  string
@@ -67,6 +68,7 @@ type Project struct {
 	unwatch  context.CancelFunc // ends the checks of dependencies; guarded by applying
 	run      context.Context    // ends with the project
 	closing  atomic.Bool        // the books are closed
+	again    atomic.Bool        // the books are to be written whole, whatever has changed
 	closed   chan struct{}      // loop has been told to end
 	cancel   context.CancelFunc
 	joined   sync.WaitGroup
@@ -79,6 +81,10 @@ type Project struct {
 	mu     sync.Mutex
 	subs   map[*Subscription]bool
 	agreed map[string]string // by server: the fingerprint of what it may run, see mayStart
+	// What is wrong with the files of the state: those that were damaged, and
+	// what can't be written now.
+	damaged   []status.Problem
+	unwritten *status.Problem
 }
 
 // view is everything about the project that is not a server's. loop builds a
@@ -113,7 +119,9 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		return nil, fmt.Errorf("open the project: %w", err)
 	}
 	p := &Project{o: o, root: root, changedC: make(chan struct{}, 1), asks: make(chan func()), closed: make(chan struct{}), subs: map[*Subscription]bool{}, agreed: map[string]string{}}
-	p.store = state.Open(o.Paths, func(err error) { o.Log.Error().Err(err).Msg("state") })
+	p.store = state.Open(o.Paths, p.stateFailed)
+	p.store.OnMended(p.stateMended)
+	p.audit = state.OpenAudit(o.Paths.Audit(), o.Root, "hub", func(err error) { o.Log.Error().Err(err).Msg("audit") })
 	p.tracker, err = proc.NewTracker(o.Log)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the project: %w", err), root.Close())
@@ -124,9 +132,10 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	p.marker = hex.EncodeToString(b[:])
 	p.tracker.UseCgroups(p.marker)
 	// On disk before anything starts: if we and the guardian die together, the
-	// marker is what finds a server that no ledger names yet.
+	// marker is what finds a server that no ledger names yet. Where it can't be
+	// written, mayStart refuses.
 	p.putLedger(nil)
-	p.store.Flush()
+	p.store.Flush() //nolint:errcheck // stateFailed has told
 
 	budget := logs.NewBudget(logs.DefaultBudget)
 	p.group = supervisor.NewGroup(supervisor.Host{
@@ -306,11 +315,12 @@ func (p *Project) keepBooks(k *bookkeeper) {
 			running = append(running, s.Name)
 		}
 	}
-	if !slices.EqualFunc(ledger, k.ledger, sameEntry) {
+	again := p.again.Swap(false)
+	if again || !slices.EqualFunc(ledger, k.ledger, sameEntry) {
 		k.ledger = ledger
 		p.putLedger(ledger)
 	}
-	if !slices.Equal(running, k.running) {
+	if again || !slices.Equal(running, k.running) {
 		k.running = running
 		p.store.PutSnapshot(state.Snapshot{At: time.Now(), Running: running})
 	}
@@ -337,6 +347,12 @@ func (p *Project) allProblems() []status.Problem {
 		n.Hint = "look at them with `devside trust`, or in the editor, and agree"
 		all = append(all, n)
 	}
+	p.mu.Lock()
+	all = append(all, p.damaged...)
+	if p.unwritten != nil {
+		all = append(all, *p.unwritten)
+	}
+	p.mu.Unlock()
 	for _, s := range p.group.Snapshots() {
 		all = append(all, s.Details...)
 	}
@@ -394,5 +410,6 @@ func (p *Project) Close(ctx context.Context, keep bool) {
 	}
 	p.putLedger(nil)
 	p.store.Close()
+	p.audit.Close()
 	p.root.Close() //nolint:errcheck // only read from
 }

@@ -45,8 +45,12 @@ func (s *Subscription) Events() []status.Event {
 	return e
 }
 
-// happened keeps an event for every subscriber. It never waits.
+// happened keeps an event for every subscriber, and one that concerns security
+// for the audit log, too. It never waits.
 func (p *Project) happened(e status.Event) {
+	if e.Kind == status.HappenedSecurity {
+		p.audit.Put(e)
+	}
 	p.o.Log.Info().Str("server", e.Server).Str("kind", string(e.Kind)).Str("trace", e.TraceID).Msg(e.Message)
 	p.tell(&e)
 }

@@ -72,7 +72,16 @@ func (p *Project) mayRun(ctx context.Context, names []string) ([]string, error) 
 	}
 	if v.vouched == 0 {
 		// The text of a script may have changed since it was read.
-		p.update(func(v *view) { v.trust = spec.Commands(p.root.FS(), v.newest().Project) })
+		var err error
+		p.update(func(v *view) {
+			var now status.Trust
+			if now, err = p.commands(v.newest().Project); err == nil {
+				v.trust = now
+			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("look at the project's commands: %w", err)
+		}
 		v = p.view.Load()
 	}
 	if !v.trusted() {
@@ -85,6 +94,9 @@ func (p *Project) mayRun(ctx context.Context, names []string) ([]string, error) 
 		p.applying.Lock()
 		defer p.applying.Unlock()
 		p.applyPending(ctx)
+	}
+	if !p.store.Marked() {
+		p.store.Flush() //nolint:errcheck // tried again, for whoever made room; mayStart says if it did not help
 	}
 	return p.group.Names(names)
 }
@@ -123,7 +135,13 @@ func fingerprints(t status.Trust, servers []spec.Server) map[string]string {
 // through. A client that vouches agrees for as long as the commands stay.
 func (p *Project) mayStart(conf spec.Server) *status.Problem {
 	one := []spec.Server{conf}
-	now := fingerprints(spec.Commands(p.root.FS(), &spec.Project{Servers: one}), one)[conf.Name]
+	commands, err := p.commands(&spec.Project{Servers: one})
+	if err != nil {
+		n := status.NewProblem(status.CannotStart, conf.Name, fmt.Sprintf("%s is not started: its commands can't be looked at: %v", conf.Name, err), time.Now())
+		n.Hint = "end something, then start it again"
+		return &n
+	}
+	now := fingerprints(commands, one)[conf.Name]
 	v := p.view.Load()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,7 +149,7 @@ func (p *Project) mayStart(conf spec.Server) *status.Problem {
 		p.agreed[conf.Name] = now
 	}
 	if now != "" && p.agreed[conf.Name] == now {
-		return nil
+		return p.unmarked(conf.Name)
 	}
 	n := status.NewProblem(status.NotTrusted, conf.Name, fmt.Sprintf("%s is not started: its commands have changed, and nobody has agreed to them yet", conf.Name), time.Now())
 	n.Hint = "look at them with `devside trust`, or in the editor, agree, and start it"
@@ -209,8 +227,9 @@ func (p *Project) Trust(hash string) bool {
 		}
 	})
 	if ok {
-		p.store.Flush()
+		p.store.Flush() //nolint:errcheck // stateFailed has told; this hub knows
 		p.agree(p.view.Load())
+		p.agreedTo(hash)
 		p.happened(status.Event{Kind: status.HappenedTrust, At: time.Now(), Message: "a person agreed to the project's commands"})
 		p.applyPending(p.run)
 	}

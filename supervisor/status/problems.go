@@ -21,6 +21,7 @@ const (
 	NotHealthy     Code = "unhealthy"
 	DependencyDown Code = "dependency-down"
 	NotTrusted     Code = "untrusted"
+	StateFailed    Code = "state-failed"
 )
 
 // Severity is how much a problem matters. The names are LSP's, in lower case.
@@ -66,6 +67,7 @@ var Catalogue = []Entry{
 		HiddenBy: []Code{CrashLooping, PortTaken}},
 	{Code: DependencyDown, Severity: Warning, Title: "a dependency is down", Field: "depends_on"},
 	{Code: NotTrusted, Severity: Information, Title: "the project is not trusted yet", Field: "-"},
+	{Code: StateFailed, Severity: Warning, Title: "devside can't keep its own files", Field: "-"},
 }
 
 // Lookup returns the catalogue's entry of a code.

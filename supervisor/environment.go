@@ -75,9 +75,10 @@ func environment(client []string, files []spec.EnvVar, conf spec.Server, ports [
 
 // passes reports whether a variable of the client reaches a server. An
 // editor's own variables would make Node and Electron programs behave as if
-// they were part of it, and devside's markers belong to one start.
+// they were part of it, devside's markers belong to one start, and sudo's let
+// npm and its like give files to a user that the server is not.
 func passes(name string) bool {
-	for _, prefix := range []string{"VSCODE_", "ELECTRON_", "DEVSIDE_"} {
+	for _, prefix := range []string{"VSCODE_", "ELECTRON_", "DEVSIDE_", "SUDO_"} {
 		if strings.HasPrefix(name, prefix) {
 			return false
 		}

@@ -10,7 +10,7 @@ import (
 func TestTheEnvironmentOfAServer(t *testing.T) {
 	client := []string{
 		"PATH=/usr/bin", "HOME=/home/ann", "A=client", "B=client", "C=client", "PORT=1", "FORCE_COLOR=0", "BROWSER=firefox", "broken", "=odd",
-		"VSCODE_PID=1", "ELECTRON_RUN_AS_NODE=1", "DEVSIDE_RUN=old", "DEVSIDE_HOME=/x",
+		"VSCODE_PID=1", "ELECTRON_RUN_AS_NODE=1", "DEVSIDE_RUN=old", "DEVSIDE_HOME=/x", "SUDO_UID=1000",
 	}
 	files := []spec.EnvVar{{Name: "B", Value: "file"}, {Name: "C", Value: "file"}, {Name: "SECRET", Value: "s"}}
 	c := spec.Server{Env: map[string]string{"C": "config"}}
@@ -20,7 +20,7 @@ func TestTheEnvironmentOfAServer(t *testing.T) {
 		"PATH": "/usr/bin", "HOME": "/home/ann", "A": "client", "B": "file", "C": "config", "SECRET": "s",
 		"PORT": "4000", "FORCE_COLOR": "1", "BROWSER": "none", "PYTHONUNBUFFERED": "1", "PWD": "/srv/shop/backend",
 		"X_TRACE_ID": trace, "TRACEPARENT": "00-" + trace + "-" + trace[:16] + "-01",
-		"VSCODE_PID": "", "ELECTRON_RUN_AS_NODE": "", "DEVSIDE_RUN": "", "DEVSIDE_HOME": "", "broken": "",
+		"VSCODE_PID": "", "ELECTRON_RUN_AS_NODE": "", "DEVSIDE_RUN": "", "DEVSIDE_HOME": "", "SUDO_UID": "", "broken": "",
 	} {
 		if got(name) != want {
 			t.Errorf("%s=%q, want %q", name, got(name), want)

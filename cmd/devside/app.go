@@ -36,6 +36,8 @@ type app struct {
 	doors                 doors
 	hidden                []*cobra.Command // __guardian, __hub and their like
 
+	refused *failure // root is refused; set by admit
+
 	rootFlag  string
 	trust     bool
 	allowRoot bool
@@ -91,6 +93,12 @@ type doors struct {
 	// trustedHash and remember are the trust on disk, for when no hub runs.
 	trustedHash func(root string) (string, error)
 	remember    func(root, hash string) error
+	// account reads the user database; become makes this process that user's,
+	// calls say and does not return, unless it can't.
+	account func(uid string) (account, error)
+	become  func(who account, environ []string, say func()) error
+	// auditRoot takes down that root was refused.
+	auditRoot func(command string)
 	// listeners says who listens on each of these ports, for when no hub runs.
 	listeners func(ports []int) (map[int]*status.Holder, error)
 }
@@ -201,8 +209,11 @@ func (a *app) admit(cmd *cobra.Command, useStdio bool) error {
 	if harmless(cmd) {
 		return a.checkOutput()
 	}
-	if f := a.refuseRoot(); f != nil && !useStdio { // with --stdio the client must be told
-		return f
+	if a.refused = a.refuseRoot(); a.refused != nil {
+		a.doors.auditRoot(cmd.CommandPath())
+		if !useStdio { // with --stdio the client must be told
+			return a.refused
+		}
 	}
 	return a.checkOutput()
 }
@@ -228,14 +239,20 @@ func (a *app) checkOutput() error {
 // rootAllowed reports whether --allow-root, or its variable, was given.
 func (a *app) rootAllowed() bool { return a.allowRoot || a.getenv(allowRootVariable) == "1" }
 
-// refuseRoot is nil for ordinary users, and where root is allowed.
+// refuseRoot is nil for ordinary users, and where root is allowed. Under sudo
+// it does not return: the program goes on as the user who called, before it has
+// looked at or made anything.
 func (a *app) refuseRoot() *failure {
 	if a.euid() != 0 || a.rootAllowed() {
 		return nil
 	}
-	return &failure{code: exitRoot,
+	f := &failure{code: exitRoot,
 		what: "refused to run as root: every server would be root, too",
 		hint: "run it as your own user; in a container, pass --allow-root or set " + allowRootVariable + "=1"}
+	if err := a.leaveRoot(); !errors.Is(err, errNotSudo) {
+		f.what += fmt.Sprintf("; and it can't become the user who called sudo: %v", err)
+	}
+	return f
 }
 
 // json reports whether the answer is for a program.

@@ -60,11 +60,17 @@ func TestSECURITY004RootIsRefused(t *testing.T) {
 		term.app.euid = func() int { return 0 }
 		term.run(exitRoot, args...)
 		term.wants(term.err, "devside: refused to run as root", "hint: ", "--allow-root", "DEVSIDE_ALLOW_ROOT=1")
+		if len(term.audited) != 1 {
+			t.Errorf("%q: the audit log has %q", args, term.audited)
+		}
 	}
 	for _, args := range [][]string{{"version"}, {"help"}, {"--help"}, {"status", "--help"}, {"completion", "bash"}, {"status", "--allow-root"}} {
 		term := newTerminal(t, twoServers)
 		term.app.euid = func() int { return 0 }
 		term.run(exitOK, args...)
+		if len(term.audited) != 0 {
+			t.Errorf("%q: the audit log has %q", args, term.audited)
+		}
 	}
 	term := newTerminal(t, twoServers)
 	term.app.euid = func() int { return 0 }

@@ -203,6 +203,7 @@ func (b *buffer) await(t *testing.T, want string) {
 
 // terminal is a run of the command line in a project of its own.
 type terminal struct {
+	audited  []string // commands that root was refused
 	t        *testing.T
 	app      *app
 	root     string
@@ -265,6 +266,9 @@ func newTerminal(t *testing.T, config string) *terminal {
 		serve:       func(context.Context, stdio) int { return exitOK },
 		trustedHash: func(string) (string, error) { return term.trusted, nil },
 		remember:    func(_, hash string) error { term.trusted = hash; return nil },
+		account:     func(uid string) (account, error) { return account{}, errors.New("no user " + uid) },
+		become:      func(account, []string, func()) error { return errors.New("not in a test") },
+		auditRoot:   func(command string) { term.audited = append(term.audited, command) },
 		listeners:   func([]int) (map[int]*status.Holder, error) { return nil, nil },
 	}
 	return term

@@ -218,14 +218,14 @@ const retryForeground = 50 * time.Millisecond
 
 // foreground makes this process the guardian of a new hub and connects to it,
 // or connects to the one that runs already.
-func foreground(ctx context.Context, o socket.Options) (foregroundHub, error) {
+func foreground(ctx context.Context, a *app, o socket.Options) (foregroundHub, error) {
 	o.Start = false
 	for {
 		ended, err := guardHere(ctx, o)
 		if err != nil && !errors.Is(err, socket.ErrLocked) {
 			return foregroundHub{}, err
 		}
-		conn, _, dialErr := socket.Connect(ctx, o)
+		conn, _, dialErr := connect(ctx, a, o)
 		if dialErr == nil {
 			if err != nil { // somebody else's
 				return foregroundHub{conn: conn, attached: true, wait: func() error { return nil }}, nil

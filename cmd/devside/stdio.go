@@ -9,9 +9,9 @@ import (
 // stdio is one editor session. Its exit code is the session's own.
 func (a *app) stdio(ctx context.Context) error {
 	s := stdio{trusted: a.trust, allowRoot: a.rootAllowed(), log: a.logger(zerolog.InfoLevel)}
-	if f := a.refuseRoot(); f != nil {
-		f.report(a.err) // and to the client, in the answer to initialize
-		s.refused = f
+	if a.refused != nil {
+		a.refused.report(a.err) // and to the client, in the answer to initialize
+		s.refused = a.refused
 	}
 	if a.rootFlag != "" {
 		root, err := realFolder(a.rootFlag)

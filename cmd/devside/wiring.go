@@ -24,6 +24,9 @@ func openDoors(a *app) {
 		serve:       func(ctx context.Context, s stdio) int { return serveStdio(ctx, a, s) },
 		trustedHash: func(root string) (string, error) { return trustedHash(root, a.getenv) },
 		remember:    func(root, hash string) error { return remember(root, hash, a) },
+		account:     lookupAccount,
+		become:      becomeUser,
+		auditRoot:   func(command string) { auditRoot(a, command) },
 		listeners:   listeners,
 	}
 }
@@ -58,7 +61,7 @@ func dialHub(ctx context.Context, a *app, d dialing) (hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, _, err := socket.Connect(ctx, o)
+	conn, _, err := connect(ctx, a, o)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +74,7 @@ func upForeground(ctx context.Context, a *app, d dialing) (upHub, error) {
 	if err != nil {
 		return upHub{}, err
 	}
-	fg, err := foreground(ctx, o)
+	fg, err := foreground(ctx, a, o)
 	if err != nil {
 		return upHub{}, err
 	}
@@ -103,7 +106,7 @@ func serveStdio(ctx context.Context, a *app, s stdio) int {
 				return nil, wire.HelloResult{}, err
 			}
 			o.Args, o.Log, o.Hello, o.Handler = args, s.log, hello, h
-			return socket.Connect(ctx, o)
+			return connect(ctx, a, o)
 		},
 	})
 }
@@ -147,6 +150,12 @@ func remember(root, hash string, a *app) (err error) {
 	})
 	store.PutTrust(state.Trust{Hash: hash, At: a.now()})
 	store.Close()
+	audit := openAudit(a, paths.Audit(), root)
+	audit.Put(status.Event{
+		Kind: status.HappenedSecurity, Act: status.ActTrusted, At: a.now(),
+		Message: fmt.Sprintf("a person agreed to the project's commands with the hash %s", hash),
+	})
+	audit.Close()
 	select {
 	case err := <-failed:
 		return err

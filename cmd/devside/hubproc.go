@@ -162,7 +162,7 @@ func runHub(ctx context.Context, root string) error {
 	}
 	log, closeLog := openLog(paths, "hub")
 	defer closeLog.Close() //nolint:errcheck // ends with us
-	err = serveHub(ctx, root, paths, ready, life, log)
+	err = serveHub(ctx, root, paths, ready, lock, life, log)
 	if err != nil {
 		say(ready, socket.SaidError+err.Error())
 		log.Error().Err(err).Msg("the hub ends")
@@ -170,7 +170,7 @@ func runHub(ctx context.Context, root string) error {
 	return err
 }
 
-func serveHub(ctx context.Context, root string, paths state.Paths, ready, life *os.File, log zerolog.Logger) error {
+func serveHub(ctx context.Context, root string, paths state.Paths, ready, lock, life *os.File, log zerolog.Logger) error {
 	lost := make(chan struct{})
 	go func() { // ends with the process at the latest: the guardian outlives us
 		var b [1]byte
@@ -181,17 +181,29 @@ func serveHub(ctx context.Context, root string, paths state.Paths, ready, life *
 	if err != nil {
 		return err
 	}
-	listener, err := socket.Listen(paths)
+	listener, err := socket.Keep(paths, lock)
 	if err != nil {
 		p.Close(ctx, true)
 		return err
 	}
 	say(ready, socket.SaidReady)
 	ready.Close() //nolint:errcheck // said
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	keeping := make(chan struct{})
+	go func() {
+		defer close(keeping)
+		keepFiles(ctx, listener, p, log, lose)
+	}()
 	err = hubserver.Run(ctx, hubserver.Options{Root: root, Version: version, Project: p, Listener: listener, Life: lost, Log: log})
+	if errors.Is(context.Cause(ctx), socket.ErrLocked) {
+		err = errors.Join(err, context.Cause(ctx))
+	}
 	// An end that nobody asked for keeps what ran in the snapshot, for the hub
 	// that takes our place.
 	p.Close(context.WithoutCancel(ctx), err != nil || ctx.Err() != nil)
+	lose(nil)
+	<-keeping
 	return err
 }
 
@@ -202,6 +214,46 @@ func supervises(argv []string) bool {
 		return true
 	}
 	return len(argv) > 0 && filepath.Base(argv[0]) == "devside"
+}
+
+const (
+	// filesEvery is how often the hub looks whether it can still be found, and
+	// with that how long a second hub could live beside it.
+	filesEvery = 2 * time.Second
+	// filesPatience is how often in a row somebody else may have the lock then:
+	// who remembers a trust, or only looks, has it for a moment.
+	filesPatience = 3
+)
+
+// keepFiles makes the lock and the socket again when somebody has removed them,
+// and what else the state holds. When another hub has taken the project
+// meanwhile, this one ends.
+func keepFiles(ctx context.Context, k *socket.Kept, p *supervised.Project, log zerolog.Logger, lose context.CancelCauseFunc) {
+	tick := time.NewTicker(filesEvery)
+	defer tick.Stop()
+	locked := 0
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		mended, err := k.Mend()
+		switch {
+		case errors.Is(err, socket.ErrLocked):
+			if locked++; locked >= filesPatience {
+				lose(fmt.Errorf("the state folder was removed: %w", err))
+				return
+			}
+			continue
+		case err != nil:
+			log.Error().Err(err).Msg("make the files again that were removed")
+		}
+		locked = 0
+		if mended {
+			p.Rewrite()
+		}
+	}
 }
 
 // foregroundHub is a hub in this process's tree, or, attached, one that ran

@@ -151,6 +151,13 @@ func runChild(mode string, args []string) int {
 		}
 		say()
 		linger()
+	case "secret":
+		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+		return runChild("alloc", args)
+	case "share", "shared":
+		return shareChild(args[0], mode == "share")
+	case "share-of":
+		return shareOfChild(args[0])
 	case "alloc":
 		mb, _ := strconv.Atoi(args[0])
 		block := make([]byte, mb<<20)

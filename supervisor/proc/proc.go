@@ -192,6 +192,23 @@ type Usage struct {
 	RSS       int64 // bytes; pages shared between members count in each
 	CPU       time.Duration
 	Processes int
+	// Share is what the tree costs the machine: of each page its part among
+	// those who share it (PSS), and what of it is swapped out. Exact says that
+	// it was read; it costs a hundred times as much as the rest.
+	Share int64
+	Exact bool
+	// Guessed counts the members whose PSS the kernel does not tell us: another
+	// user's, those that forbid it (PR_SET_DUMPABLE), or all of them, on a kernel
+	// without /proc/PID/smaps_rollup. In their place stands what they hold that
+	// is no file's: right for what a program has allocated, too much for what it
+	// still shares with the process it was forked from.
+	Guessed int
+}
+
+// Measured is the Usage of one tree of several. Err: it could not be read whole.
+type Measured struct {
+	Usage
+	Err error
 }
 
 // Mark is what a ledger remembers of a start, for Sweep.

@@ -54,6 +54,15 @@ func (p *Process) ExitStatus() (Exit, bool) { return Exit{Code: -1}, false }
 // Tree returns nobody.
 func (p *Process) Tree() []Identity { return nil }
 
+// Measure fails for each.
+func (t *Tracker) Measure(trees []*Process, _ func(int, Usage) bool) []Measured {
+	out := make([]Measured, len(trees))
+	for i := range out {
+		out[i].Err = errUnsupported
+	}
+	return out
+}
+
 // Usage fails.
 func (p *Process) Usage() (Usage, error) { return Usage{}, errUnsupported }
 

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 )
 
 // known are the members found so far that have not ended, with their start:
@@ -153,12 +152,10 @@ func (t *Tracker) attribute(p *Process, pid int) (stat, bool, error) {
 	if s.parent != t.self || s.session == t.session {
 		return s, false, nil
 	}
-	c := clues{session: s.session}
-	if c.session != p.id.PID {
-		c.marker, c.marked = d.marker()
-		c.print, _ = d.print(pid)
+	if s.session == p.id.PID {
+		return s, true, nil
 	}
-	return s, c.of(p.id.PID, p.marker, p.print), nil
+	return s, d.clues(s).of(p.id.PID, p.marker, p.print), nil
 }
 
 // clues is what an orphan carries of its origin.
@@ -167,6 +164,14 @@ type clues struct {
 	marker  string
 	marked  bool
 	print   uint64
+}
+
+// clues reads them.
+func (d dir) clues(s stat) clues {
+	c := clues{session: s.session}
+	c.marker, c.marked = d.marker()
+	c.print, _ = d.print(s.pid)
+	return c
 }
 
 // of decides whether an orphan comes from the start with this leader, marker
@@ -194,21 +199,6 @@ func (p *Process) Tree() []Identity {
 		}
 	}
 	return ids
-}
-
-// Usage adds up what the living members use.
-func (p *Process) Usage() (Usage, error) {
-	var u Usage
-	found := p.tracker.scan(p, nil)
-	for _, s := range found.members {
-		if s.zombie() {
-			continue
-		}
-		u.Processes++
-		u.RSS += s.rss * int64(os.Getpagesize())
-		u.CPU += time.Duration(s.ticks) * (time.Second / ticksPerSecond)
-	}
-	return u, found.err
 }
 
 // parseStart returns the ticks in Identity.Start.

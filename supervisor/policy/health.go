@@ -68,6 +68,9 @@ func NewHealth(role Role, limit int) Health {
 // Failures is how many probes in a row failed last.
 func (h Health) Failures() int { return h.failures }
 
+// Ready reports what the last verdict of a readiness probe was.
+func (h Health) Ready() bool { return h.ready }
+
 // Observe takes one result. For readiness, failures before the first pass
 // change nothing (the start's time limit is the caller's timer), one pass makes
 // ready, and limit failures in a row take it back. For liveness, limit failures

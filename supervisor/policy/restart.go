@@ -83,6 +83,8 @@ type History struct {
 	Automatic []time.Time `json:"automatic,omitempty"`
 	// Own holds devside's own restarts (memory, config) of the last 10 minutes.
 	Own []time.Time `json:"own,omitempty"`
+	// Memory holds those of Own that were for memory.
+	Memory []time.Time `json:"memory,omitempty"`
 }
 
 // Crashed decides what follows when a server ended without having been asked

@@ -22,6 +22,7 @@ type Group struct {
 	host    Host
 	changed func() // something was published; must not wait
 	newLog  func() *logs.Log
+	sampler *sampler
 
 	ctx        context.Context // ends the actors; see Close
 	cancel     context.CancelFunc
@@ -63,6 +64,10 @@ func (e *UnknownError) Error() string { return fmt.Sprintf("there is no server n
 func NewGroup(host Host, newLog func() *logs.Log, changed func()) *Group {
 	g := &Group{host: host, changed: changed, newLog: newLog, members: map[string]*member{}, external: map[string]dependency{}, lent: map[int]string{}, others: map[string]int{}}
 	g.ctx, g.cancel = context.WithCancel(context.Background()) // outlives every request; Close ends it
+	g.sampler = newSampler(host.Log, host.Measure, g.running)
+	if host.Measure != nil {
+		g.background.Go(func() { g.sampler.run(g.ctx) })
+	}
 	return g
 }
 
@@ -107,7 +112,7 @@ func (g *Group) Apply(ctx context.Context, servers []spec.Server) Changes {
 	g.mu.Unlock()
 	close(replaced)
 	for _, name := range c.Restarted {
-		g.start([]string{name}, StartOptions{Env: env[name]}, false)
+		g.start([]string{name}, StartOptions{Env: env[name], why: status.ReasonConfiguration}, false)
 	}
 	g.changed()
 	return c
@@ -148,6 +153,9 @@ func (g *Group) replace(servers []spec.Server, c Changes) {
 			m.log = g.newLog()
 		}
 		m.server = newServer(g.host, conf, m.log, run, func(s Snapshot, d dependency) { g.published(m, s, d) })
+		if known {
+			m.server.m.inherit(old.snap)
+		}
 		m.server.lend = g.lend
 		delete(g.others, conf.Name) // it was for another entry
 		m.snap, m.dep = m.server.snapshot(), m.server.m.asDependency()
@@ -176,6 +184,7 @@ func (g *Group) published(from *member, s Snapshot, d dependency) {
 	g.mu.Lock()
 	news := from.dep != d
 	restarted := from.snap.Run > 0 && s.Run > from.snap.Run
+	started := s.process != nil && from.snap.process != s.process
 	from.snap, from.dep = s, d
 	var tell []*Server
 	if news && g.members[s.Name] == from {
@@ -185,6 +194,9 @@ func (g *Group) published(from *member, s Snapshot, d dependency) {
 		g.restartDependents(s.Name)
 	}
 	g.mu.Unlock()
+	if started {
+		g.sampler.poke()
+	}
 	for _, server := range tell {
 		server.box.put(dependencyIs{s.Name, d})
 	}
@@ -199,7 +211,7 @@ func (g *Group) restartDependents(name string) {
 		m := g.members[server.conf.Name]
 		switch m.snap.State {
 		case status.Starting, status.Ready, status.Unhealthy:
-			server.box.put(askStart{fact: startAsked{epoch: g.epoch, force: true}, env: m.env})
+			server.box.put(askStart{fact: startAsked{epoch: g.epoch, force: true, why: status.ReasonDependency}, env: m.env})
 		}
 	}
 }
@@ -249,6 +261,23 @@ func (g *Group) Snapshot(name string) (Snapshot, bool) {
 	}
 	return m.snap, true
 }
+
+// running lists the trees to measure.
+func (g *Group) running() []target {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []target
+	for name, m := range g.members {
+		if m.snap.process != nil {
+			out = append(out, target{process: m.snap.process, run: m.snap.Run, server: name, limits: m.server.conf.Memory, box: m.server.box})
+		}
+	}
+	return out
+}
+
+// Look says that somebody looks at what the servers use: for some seconds it is
+// measured every second.
+func (g *Group) Look() { g.sampler.look() }
 
 // Tree is the processes of one server.
 type Tree struct {
@@ -306,9 +335,10 @@ func (g *Group) nodes() []policy.Node {
 
 // StartOptions say how to start.
 type StartOptions struct {
-	Env    []string // of the client that asks
-	Force  bool     // restart the named ones that run
-	NoWait bool     // answer when the start has been taken note of
+	Env    []string      // of the client that asks
+	Force  bool          // restart the named ones that run
+	NoWait bool          // answer when the start has been taken note of
+	why    status.Reason // of a restart that nobody asked for
 }
 
 // Start starts servers and what they depend on, and waits until each has come
@@ -372,7 +402,11 @@ func (g *Group) start(names []string, o StartOptions, wait bool) ([]starting, ch
 			s.done = make(chan Result, 1)
 		}
 		m.env, m.asked = o.Env, g.epoch
-		m.server.box.put(askStart{startAsked{epoch: g.epoch, force: o.Force && slices.Contains(names, name)}, o.Env, o.NoWait, s.done})
+		asked := startAsked{epoch: g.epoch}
+		if slices.Contains(names, name) {
+			asked.force, asked.why = o.Force, o.why
+		}
+		m.server.box.put(askStart{asked, o.Env, o.NoWait, s.done})
 		out = append(out, s)
 	}
 	return out, nil

@@ -26,20 +26,25 @@ import (
 // room is a system without processes: it starts fakes, and says what their
 // probes see. Everything in it happens in a bubble's time.
 type room struct {
-	mu      sync.Mutex
-	pid     int
-	runs    map[string][]*fakeProcess
-	fails   map[string]error // by server: the start fails
-	healthy map[string]time.Duration
-	sick    map[string]bool
-	taken   map[int]*status.Holder
-	files   map[string]string
-	targets map[string][]int // by server: the ports that its probes were made for
-	deny    map[string]bool  // by server: it may not start
-	asked   int              // for usage
-	events  []string
-	order   []string // "start api", "stop web"
-	changes chan struct{}
+	mu       sync.Mutex
+	pid      int
+	runs     map[string][]*fakeProcess
+	fails    map[string]error // by server: the start fails
+	healthy  map[string]time.Duration
+	sick     map[string]bool
+	taken    map[int]*status.Holder
+	files    map[string]string
+	targets  map[string][]int // by server: the ports that its probes were made for
+	deny     map[string]bool  // by server: it may not start
+	asked    int              // trees that were measured
+	exact    int              // with their share
+	passes   int              // in how many passes
+	uses     map[string]proc.Usage
+	unread   map[string]error // by server: it can't be measured
+	events   []string
+	messages []string // of the events
+	order    []string // "start api", "stop web"
+	changes  chan struct{}
 }
 
 type fakeProcess struct {
@@ -53,11 +58,12 @@ type fakeProcess struct {
 	exit   proc.Exit
 	slow   time.Duration // to end after the signal
 	stops  int
+	plan   proc.StopPlan // of the last stop
 }
 
 func newRoom() *room {
 	return &room{pid: 100, runs: map[string][]*fakeProcess{}, fails: map[string]error{}, healthy: map[string]time.Duration{},
-		sick: map[string]bool{}, taken: map[int]*status.Holder{}, files: map[string]string{}, targets: map[string][]int{}, deny: map[string]bool{}, changes: make(chan struct{}, 1)}
+		sick: map[string]bool{}, taken: map[int]*status.Holder{}, files: map[string]string{}, targets: map[string][]int{}, deny: map[string]bool{}, uses: map[string]proc.Usage{}, unread: map[string]error{}, changes: make(chan struct{}, 1)}
 }
 
 func (r *room) host() Host {
@@ -111,7 +117,9 @@ func (r *room) host() Host {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.events = append(r.events, string(e.Kind)+" "+e.Server)
+			r.messages = append(r.messages, e.Message)
 		},
+		Measure: r.measure,
 	}
 }
 
@@ -132,9 +140,29 @@ func (r *room) start(l Launch) (Process, error) {
 func (p *fakeProcess) Identity() proc.Identity { return p.id }
 func (p *fakeProcess) Exited() <-chan struct{} { return p.exited }
 func (p *fakeProcess) Tree() []proc.Identity   { return []proc.Identity{p.id} }
-func (p *fakeProcess) Usage() (proc.Usage, error) {
-	p.room.set(func() { p.room.asked++ })
-	return proc.Usage{RSS: 50 << 20, CPU: time.Since(p.began) / 10}, nil
+
+// measure measures fakes.
+func (r *room) measure(trees []Process, exact func(int, proc.Usage) bool) []proc.Measured {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.passes++
+	out := make([]proc.Measured, len(trees))
+	for i, t := range trees {
+		p := t.(*fakeProcess)
+		r.asked++
+		u, ok := r.uses[p.name]
+		if !ok {
+			u = proc.Usage{RSS: 50 << 20, Share: 40 << 20}
+		}
+		u.CPU, u.Exact = time.Since(p.began)/10, exact(i, proc.Usage{RSS: u.RSS})
+		if u.Exact {
+			r.exact++
+		} else {
+			u.Share, u.Guessed = 0, 0
+		}
+		out[i] = proc.Measured{Usage: u, Err: r.unread[p.name]}
+	}
+	return out
 }
 
 // die ends the leader as if by itself.
@@ -148,6 +176,7 @@ func (p *fakeProcess) die(e proc.Exit) {
 func (p *fakeProcess) Stop(ctx context.Context, plan proc.StopPlan) proc.Report {
 	p.room.mu.Lock()
 	p.stops++
+	p.plan = plan
 	p.room.order = append(p.room.order, "stop "+p.name)
 	p.room.mu.Unlock()
 	report := proc.Report{}
@@ -209,9 +238,11 @@ func bubble(t *testing.T, servers []spec.Server, test func(t *testing.T, r *room
 			servers[i].Ready.HTTP = servers[i].Name
 		}
 		g.Apply(t.Context(), servers)
+		defer func() { // of a test that failed, too: its bubble must come to an end
+			g.StopAll(context.Background(), StopOptions{})
+			g.Close()
+		}()
 		test(t, r, g)
-		g.StopAll(context.Background(), StopOptions{})
-		g.Close()
 	})
 }
 

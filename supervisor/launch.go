@@ -69,6 +69,18 @@ func Launcher(tracker *proc.Tracker, log zerolog.Logger) func(Launch) (Process, 
 	}
 }
 
+// Measurer returns what measures processes of the Launcher's with the same
+// tracker, in one pass.
+func Measurer(tracker *proc.Tracker) func([]Process, func(int, proc.Usage) bool) []proc.Measured {
+	return func(processes []Process, exact func(int, proc.Usage) bool) []proc.Measured {
+		trees := make([]*proc.Process, len(processes))
+		for i, p := range processes {
+			trees[i] = p.(*launched).Process
+		}
+		return tracker.Measure(trees, exact)
+	}
+}
+
 func closeAll(files []*os.File) {
 	for _, f := range files {
 		f.Close() //nolint:errcheck // ends of pipes

@@ -21,8 +21,9 @@ type fact any
 type (
 	// startAsked: a person, a client's autostart or a restore wants it up.
 	startAsked struct {
-		epoch int  // number of the Group's start that asks
-		force bool // restart what runs
+		epoch int           // number of the Group's start that asks
+		force bool          // restart what runs
+		why   status.Reason // what a restart that no person asked for is for
 	}
 	stopAsked struct{ message string }
 	// dependencyIs is the last news of something in depends_on.
@@ -51,7 +52,16 @@ type (
 	overdueElapsed struct{ request int } // the person's start is late, counted from its first spawn
 	waitElapsed    struct{ request int } // the same, counted from the asking
 	backoffElapsed struct{ run int }
-	exited         struct{ run int } // the leader ended; not reaped yet
+	// budgetElapsed: a restart that the budget did not allow is allowed now.
+	budgetElapsed struct{ run int }
+	// costs is what the tree costs the machine; guessed: for so many of its
+	// processes as well as can be told.
+	costs struct {
+		run     int
+		share   int64
+		guessed int
+	}
+	exited struct{ run int } // the leader ended; not reaped yet
 	// gone: the tree is gone and the leader reaped.
 	gone struct {
 		run    int
@@ -87,9 +97,13 @@ type action any
 
 type (
 	spawn   struct{ run int } // start the process; answer spawned or spawnFailed
-	endTree struct{ run int } // stop the tree: signal, grace, kill; answer gone
-	look    struct{ run int } // begin probing; answer probed, liveProbed
-	after   struct {          // send the fact back when the time has passed
+	endTree struct {          // stop the tree: signal, grace, kill; answer gone
+		run   int
+		force bool // kill at once
+	}
+	hurry struct{ run int } // end the grace of the stop under way
+	look  struct{ run int } // begin probing; answer probed, liveProbed
+	after struct {          // send the fact back when the time has passed
 		d time.Duration
 		f fact
 	}
@@ -105,20 +119,22 @@ type machine struct {
 	message string // why the state is as it is
 	hint    string
 
-	run      int  // number of the current or last start
-	request  int  // number of the last start by a person
-	epoch    int  // of the Group's last start that concerned this server
-	spawns   int  // in this request
-	overdue  bool // the request has taken longer than `within`
-	again    bool // start again once stopped
-	liveness bool // the stop under way is a failed liveness probe's: it counts as a crash
-	ended    bool // the leader of the current run has ended
-	alive    bool // a tree of the current run may exist
+	run      int     // number of the current or last start
+	request  int     // number of the last start by a person
+	epoch    int     // of the Group's last start that concerned this server
+	spawns   int     // in this request
+	overdue  bool    // the request has taken longer than `within`
+	again    bool    // start again once stopped
+	liveness bool    // the stop under way is a failed liveness probe's: it counts as a crash
+	ended    bool    // the leader of the current run has ended
+	alive    bool    // a tree of the current run may exist
+	own      ownStop // what the stop under way is for, when nobody asked for it
 
 	deps    map[string]dependency
 	history policy.History
 	health  policy.Health
 	live    policy.Health
+	memory  policy.Memory // of this run
 
 	pid       int
 	spawnedAt time.Time
@@ -126,6 +142,7 @@ type machine struct {
 	readyMs   *int64
 	failing   string // what the probe said last; empty: it passed
 	restarts  int
+	why       status.Reason // why the current run is a restart; empty: it is none
 	crashes   int
 	lastExit  *status.Exit
 	retryAt   time.Time // in backoff
@@ -186,6 +203,14 @@ func (m machine) step(f fact, now time.Time, rnd float64) (machine, []action) {
 			s.restarts++
 			s.tryRestart()
 		}
+	case budgetElapsed:
+		if f.run == s.run && s.state == status.Backoff && !s.alive {
+			s.configured()
+		}
+	case costs:
+		if f.run == s.run && s.alive && !s.ended {
+			s.costs(f)
+		}
 	case exited:
 		if f.run == s.run && s.alive && !s.ended {
 			s.exited()
@@ -239,12 +264,12 @@ func (s *stepper) startAsked(f startAsked) {
 	case status.Starting, status.Ready, status.Unhealthy:
 		if f.force {
 			s.ask()
-			s.again = true
+			s.again, s.why = true, f.why
 			s.stop("restarting")
 		}
 	case status.Stopping:
 		s.ask()
-		s.again, s.liveness = true, false
+		s.again, s.liveness, s.own, s.why = true, false, "", f.why
 	case status.Backoff:
 		s.ask()
 		if s.alive { // its tree is still being cleaned up
@@ -252,11 +277,12 @@ func (s *stepper) startAsked(f startAsked) {
 			return
 		}
 		s.tryStart()
-	case status.Waiting:
-		s.ask()
-		s.tryStart()
 	default:
 		s.ask()
+		if f.why == status.ReasonConfiguration {
+			s.configured()
+			return
+		}
 		s.tryStart()
 	}
 }
@@ -265,7 +291,7 @@ func (s *stepper) startAsked(f startAsked) {
 // forgotten, but for the crashes of the last hour.
 func (s *stepper) ask() {
 	s.request++
-	s.spawns, s.overdue = 0, false
+	s.spawns, s.overdue, s.why = 0, false, ""
 	s.history = s.history.Reset()
 	clear(s.problems)
 }
@@ -301,7 +327,9 @@ func (s *stepper) spawn() {
 	if s.spawns == 1 {
 		s.do(after{s.conf.Ready.Within, overdueElapsed{s.request}})
 	}
-	s.alive, s.ended, s.liveness, s.again = true, false, false, false
+	s.alive, s.ended, s.liveness, s.again, s.own = true, false, false, false, ""
+	s.memory = policy.Memory{}
+	delete(s.problems, status.MemoryWarning)
 	s.pid, s.readyMs, s.readyAt, s.spawnedAt, s.retryAt, s.left, s.failing = 0, nil, time.Time{}, s.now, time.Time{}, "", ""
 	s.spared = ""
 	s.health = policy.NewHealth(policy.Readiness, s.conf.Ready.Failures)
@@ -430,10 +458,10 @@ func (s *stepper) probed(err error) {
 	switch {
 	case verdict == policy.NowReady && s.readyAt.IsZero():
 		s.becomeReady()
+	case verdict == policy.NowReady && s.memory.High:
+		s.tooHigh()
 	case verdict == policy.NowReady:
-		delete(s.problems, status.NotHealthy)
-		s.enter(status.Ready, "", "")
-		s.say(status.HappenedReady, s.conf.Name+" is ready again")
+		s.healthyAgain()
 	case verdict == policy.NotReady:
 		s.unhealthy("it is no longer ready: "+s.failing, "")
 	case s.state == status.Unhealthy && s.readyAt.IsZero():
@@ -446,9 +474,19 @@ func (s *stepper) becomeReady() {
 	ms := s.now.Sub(s.spawnedAt).Milliseconds()
 	s.readyMs = &ms
 	s.overdue = false
+	warning, warned := s.problems[status.MemoryWarning]
 	clear(s.problems)
+	if warned { // of this run: it is as true as before
+		s.raise(warning)
+	}
 	s.enter(status.Ready, "", "")
 	s.say(status.HappenedReady, fmt.Sprintf("%s is ready after %s", s.conf.Name, seconds(ms)))
+}
+
+func (s *stepper) healthyAgain() {
+	delete(s.problems, status.NotHealthy)
+	s.enter(status.Ready, "", "")
+	s.say(status.HappenedReady, s.conf.Name+" is ready again")
 }
 
 // notReady: the readiness probe has not passed within its time. The process
@@ -488,7 +526,7 @@ func (s *stepper) stopAsked(f stopAsked) {
 	case status.Starting, status.Ready, status.Unhealthy:
 		s.stop(f.message)
 	case status.Stopping:
-		s.liveness = false
+		s.liveness, s.own = false, ""
 	case status.Backoff:
 		if s.alive { // the tree of the crashed run is still being cleaned up
 			s.enter(status.Stopping, f.message, "")
@@ -506,7 +544,7 @@ func (s *stepper) stopAsked(f stopAsked) {
 // is ended when it is answered.
 func (s *stepper) stop(message string) {
 	s.enter(status.Stopping, message, "")
-	s.do(endTree{s.run})
+	s.do(endTree{run: s.run})
 }
 
 func (s *stepper) stopped() {
@@ -529,7 +567,7 @@ func (s *stepper) exited() {
 		return // the ladder is at work already
 	}
 	s.enter(status.Backoff, "ended; cleaning up what it left", "")
-	s.do(endTree{s.run})
+	s.do(endTree{run: s.run})
 }
 
 func (s *stepper) gone(f gone) {
@@ -541,6 +579,8 @@ func (s *stepper) gone(f gone) {
 	s.lastExit = exitOf(f.end, s.now)
 	asked := s.state == status.Stopping && !s.liveness
 	switch {
+	case asked && s.own != "":
+		s.ownStopEnded()
 	case asked && s.again:
 		s.restarted()
 	case asked:
@@ -553,6 +593,9 @@ func (s *stepper) gone(f gone) {
 }
 
 func (s *stepper) restarted() {
+	if s.why == "" {
+		s.why = status.ReasonAsked
+	}
 	s.say(status.HappenedRestart, s.conf.Name+" restarts because it was asked to")
 	s.tryStart()
 }
@@ -609,6 +652,10 @@ func (s *stepper) crashed(end ending, readyFor time.Duration) {
 		s.enter(status.Blocked, p.Message, p.Hint)
 	case policy.Restart:
 		s.raise(p)
+		s.why = status.ReasonCrash
+		if s.liveness {
+			s.why = status.ReasonLiveness
+		}
 		s.backoff(decision, why)
 	}
 }
@@ -667,7 +714,7 @@ func (m machine) startOutcome() (r Result, done bool) {
 
 // failureCode names why a server that is down is down: its most telling problem.
 func (m machine) failureCode() string {
-	if m.state == status.CrashLoop {
+	if _, memory := m.problems[status.MemoryLimit]; m.state == status.CrashLoop && !memory {
 		return string(status.CrashLooping)
 	}
 	for _, e := range status.Catalogue {
@@ -701,7 +748,7 @@ func (m machine) snapshot() Snapshot {
 	s.Server = status.Server{
 		Name: m.conf.Name, State: m.state, Since: m.since, PID: m.pid, ReadyMs: m.readyMs,
 		Restarts: m.restarts, Crashes: m.crashes, LastExit: m.lastExit, Message: m.message,
-		Run: m.run, DependsOn: m.conf.DependsOn, StartedAt: m.spawnedAt, Ports: []status.Port{}, Problems: []status.Code{},
+		Run: m.run, DependsOn: m.conf.DependsOn, StartedAt: m.spawnedAt, RestartReason: m.why, Ports: []status.Port{}, Problems: []status.Code{},
 	}
 	if m.pid == 0 {
 		s.StartedAt = time.Time{}

@@ -141,8 +141,9 @@ func TestLateFactsAreIgnored(t *testing.T) {
 	late := []fact{
 		spawned{1, 9}, spawnFailed{1, status.NewProblem(status.CannotStart, "", "no", t0)}, probed{1, nil}, probed{1, errors.New("x")},
 		liveProbed{1, errors.New("x")}, withinElapsed{1}, backoffElapsed{1}, exited{1}, gone{run: 1}, overdueElapsed{1}, waitElapsed{1},
+		costs{run: 1, share: 1 << 40}, budgetElapsed{1},
 	}
-	p := newPlay(conf("api", func(s *spec.Server) { s.Live = &spec.Probe{Failures: 1} })).up()
+	p := newPlay(conf("api", limited, func(s *spec.Server) { s.Live = &spec.Probe{Failures: 1} })).up()
 	p.feed(stopAsked{}, gone{run: 1}).up()
 	if p.m.run != 2 {
 		t.Fatalf("run %d", p.m.run)

@@ -44,8 +44,14 @@ func TestMain(m *testing.M) {
 func runChild(mode string, args []string) int {
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
+	grow := make(chan os.Signal, 1)
+	signal.Notify(grow, syscall.SIGUSR1)
 	end := time.After(lifetime)
 	switch mode {
+	case "grow":
+		return growChild(args[0], terminated, grow, end)
+	case "share", "shared":
+		return shareChild(args[0], mode == "share", terminated, end)
 	case "print": // and end with a line that is not ended
 		fmt.Println("one")
 		fmt.Fprintln(os.Stderr, "two")

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/devside/devside/supervisor/policy"
 	"github.com/devside/devside/supervisor/proc"
 	"github.com/devside/devside/supervisor/spec"
 	"github.com/devside/devside/supervisor/status"
@@ -66,10 +67,10 @@ func TestMemoryIsMeasuredAtOnePaceHoweverOftenAServerBecomesReady(t *testing.T) 
 		}
 		synctest.Wait()
 		r.set(func() { r.asked = 0 })
-		time.Sleep(4 * sampleEvery)
+		time.Sleep(4 * policy.SampleEvery)
 		synctest.Wait()
 		if r.asked > 5 {
-			t.Errorf("measured %d times in %v", r.asked, 4*sampleEvery)
+			t.Errorf("measured %d times in %v", r.asked, 4*policy.SampleEvery)
 		}
 	})
 }

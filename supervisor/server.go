@@ -54,6 +54,9 @@ type Host struct {
 	// last second; nil: not known.
 	OOMKills func(now bool) (uint64, error)
 	Happened func(status.Event)
+	// Measure adds up what trees use, in one pass; see proc.Tracker.Measure. nil:
+	// nothing is measured.
+	Measure func(trees []Process, exact func(i int, u proc.Usage) bool) []proc.Measured
 }
 
 // Server is one server's actor.
@@ -75,9 +78,9 @@ type Server struct {
 	traceID    string
 	ports      []int // of this run
 	other      int   // that a person has put in the place of the first; 0: none
-	sampled    int   // the run whose memory is measured from time to time
 	usage      proc.Usage
 	usageAt    time.Time
+	share      int64 // what usage had last, which not every measurement reads
 	cpu        float64
 	oomKills   uint64   // of the system, when this run was looked at last
 	told       Snapshot // what was published last
@@ -103,7 +106,12 @@ type (
 	askHurry struct{}
 	// portGiven: a person has put another port in the place of the first.
 	portGiven struct{ number int }
-	sample    struct{ run int }
+	// measured is what the tree of a run uses.
+	measured struct {
+		run   int
+		usage proc.Usage
+		at    time.Time
+	}
 )
 
 // newServer returns an actor for a configuration. run is the number of the
@@ -149,15 +157,12 @@ func (s *Server) handle(ctx context.Context, f fact) {
 		}
 		s.step(ctx, f.fact)
 	case askHurry:
-		if s.hurry != nil {
-			close(s.hurry)
-			s.hurry = nil
-		}
+		s.endGrace()
 	case portGiven:
 		s.other = f.number
 		s.publish()
-	case sample:
-		s.sample(f)
+	case measured:
+		s.measured(ctx, f)
 	case gone:
 		if f.run == s.m.run {
 			s.release()
@@ -187,10 +192,6 @@ func (s *Server) step(ctx context.Context, f fact) {
 	if s.m.state != before {
 		s.host.Log.Info().Str("server", s.conf.Name).Str("state", string(s.m.state)).Int("run", s.m.run).
 			Int("pid", s.m.pid).Str("trace", s.traceID).Msg(s.m.message)
-		if up := s.m.state == status.Ready || s.m.state == status.Unhealthy; up && s.sampled != s.m.run {
-			s.sampled = s.m.run // once a run, however often it becomes ready
-			s.later(firstSample, sample{s.m.run})
-		}
 	}
 	s.publish()
 	s.settle()
@@ -201,7 +202,9 @@ func (s *Server) do(ctx context.Context, a action) fact {
 	case spawn:
 		return s.spawn(ctx, a.run)
 	case endTree:
-		s.endTree(ctx, a.run)
+		s.endTree(ctx, a.run, a.force)
+	case hurry:
+		s.endGrace()
 	case look:
 		s.look(ctx, a.run)
 	case after:
@@ -237,7 +240,8 @@ func (s *Server) publish() {
 func (s *Server) snapshot() Snapshot {
 	snap := s.m.snapshot()
 	snap.TraceID = s.traceID
-	snap.MemoryBytes, snap.CPUPercent = s.usage.RSS, s.cpu
+	snap.MemoryBytes, snap.PSSBytes, snap.CPUPercent = s.usage.RSS, s.share, s.cpu
+	snap.history = s.m.history
 	if s.process != nil {
 		snap.Identity, snap.process = s.process.Identity(), s.process
 	}
@@ -313,7 +317,7 @@ func (s *Server) spawn(ctx context.Context, run int) fact {
 		return fail(startProblem(s.conf, err))
 	}
 	s.process = process
-	s.usage, s.cpu, s.usageAt = proc.Usage{}, 0, time.Time{}
+	s.usage, s.share, s.cpu, s.usageAt = proc.Usage{}, 0, 0, time.Time{}
 	s.oomKills, _ = s.countOOMKills(false)
 	s.background.Go(func() {
 		select {
@@ -332,7 +336,7 @@ func (s *Server) release() {
 	}
 	s.givePorts()
 	s.process, s.cancelRun, s.hurry = nil, nil, nil
-	s.usage, s.cpu = proc.Usage{}, 0
+	s.usage, s.share, s.cpu = proc.Usage{}, 0, 0
 }
 
 // takePorts settles on the ports of a run: those of the configuration, or,
@@ -421,8 +425,9 @@ func startProblem(conf spec.Server, err error) status.Problem {
 	return p
 }
 
-// endTree runs the stop ladder beside the actor and reports back.
-func (s *Server) endTree(ctx context.Context, run int) {
+// endTree runs the stop ladder beside the actor and reports back. force: there
+// is no time for a polite signal.
+func (s *Server) endTree(ctx context.Context, run int, force bool) {
 	process, ports := s.process, slices.Clone(s.ports)
 	if s.cancelRun != nil {
 		s.cancelRun() // no probe of ours should meet a server that is going
@@ -434,6 +439,9 @@ func (s *Server) endTree(ctx context.Context, run int) {
 	s.hurry = make(chan struct{})
 	oomKills, alone := s.oomKills, ended(process)
 	plan := proc.StopPlan{Signal: stopSignal(s.conf), Grace: s.conf.Stop.Grace, Spare: s.conf.Stop.Spare, Hurry: s.hurry}
+	if force {
+		plan.Signal, plan.Grace = syscall.SIGKILL, 0
+	}
 	s.background.Go(func() {
 		// Not ctx: what is being stopped is stopped, whoever goes meanwhile.
 		report := process.Stop(context.WithoutCancel(ctx), plan)
@@ -607,24 +615,33 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// sample measures the tree and plans the next measurement.
-func (s *Server) sample(f sample) {
+// endGrace ends the grace of the stop under way, if there is one.
+func (s *Server) endGrace() {
+	if s.hurry != nil {
+		close(s.hurry)
+		s.hurry = nil
+	}
+}
+
+// measured takes what the tree uses. Only what it costs the machine decides
+// anything; resident memory is for show.
+func (s *Server) measured(ctx context.Context, f measured) {
 	if f.run != s.m.run || s.process == nil {
-		return
+		return // of an older run
 	}
-	u, err := s.process.Usage()
-	now := time.Now()
-	if err == nil {
-		if !s.usageAt.IsZero() && u.CPU >= s.usage.CPU {
-			s.cpu = 100 * float64(u.CPU-s.usage.CPU) / float64(now.Sub(s.usageAt))
-		}
-		s.usage, s.usageAt = u, now
-		s.publish()
+	if !s.usageAt.IsZero() && f.usage.CPU >= s.usage.CPU && f.at.After(s.usageAt) {
+		s.cpu = 100 * float64(f.usage.CPU-s.usage.CPU) / float64(f.at.Sub(s.usageAt))
 	}
+	s.usage, s.usageAt = f.usage, f.at
 	if n, known := s.countOOMKills(false); known {
 		s.oomKills = n
 	}
-	s.later(sampleEvery, f)
+	if f.usage.Exact {
+		s.share = f.usage.Share
+		s.step(ctx, costs{run: f.run, share: f.usage.Share, guessed: f.usage.Guessed})
+		return
+	}
+	s.publish()
 }
 
 func newTraceID() string {

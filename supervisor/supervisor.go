@@ -16,8 +16,8 @@ package supervisor
 
 import (
 	"context"
-	"time"
 
+	"github.com/devside/devside/supervisor/policy"
 	"github.com/devside/devside/supervisor/proc"
 	"github.com/devside/devside/supervisor/spec"
 	"github.com/devside/devside/supervisor/status"
@@ -33,8 +33,6 @@ type Process interface {
 	Stop(ctx context.Context, plan proc.StopPlan) proc.Report
 	// Tree lists the processes of the tree, the leader first.
 	Tree() []proc.Identity
-	// Usage measures the tree.
-	Usage() (proc.Usage, error)
 }
 
 // Snapshot is what a server's actor publishes. It is never changed afterwards.
@@ -45,6 +43,7 @@ type Snapshot struct {
 	Overdue  bool             // the current start has taken longer than `within`
 	Stop     spec.Stop        // how it is stopped, for the ledger
 	process  Process          // that runs; nil: none
+	history  policy.History   // for the actor that takes this one's place
 }
 
 // Result is how a start or stop of one server came out.
@@ -68,10 +67,3 @@ const (
 	CodeCancelled        = "cancelled"
 	CodeNotStopped       = "not-stopped"
 )
-
-// sampleEvery is how often a running tree's memory is measured (DESIGN §4:
-// the audit's `ps` per check is what PERF-003 forbids; this reads /proc).
-const sampleEvery = 15 * time.Second
-
-// firstSample is when it is measured first after it became ready.
-const firstSample = time.Second

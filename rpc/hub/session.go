@@ -282,6 +282,7 @@ func (s *session) status(params json.RawMessage) (rpc.Work, error) {
 	if err := rpc.Decode(params, &p); err != nil {
 		return nil, err
 	}
+	s.h.o.Project.Look()
 	return rpc.Answer(s.h.o.Project.Status()), nil
 }
 

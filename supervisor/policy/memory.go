@@ -84,27 +84,32 @@ func exceeds(share, limit int64, part float64, before bool) bool {
 	return limit > 0 && float64(share) > part*float64(limit)
 }
 
-// Near reports whether a tree that costs this much is to be measured closely.
-func Near(l spec.Memory, share int64) bool { return len(closeTo(l, share)) > 0 }
-
-// NeedsShare reports whether a decision may hang on the exact share, which is
-// dear to read: most is what the tree can cost at most, by what was read
-// cheaply, and likely what it will turn out to.
-func NeedsShare(l spec.Memory, most, likely int64) bool {
-	return slices.ContainsFunc(closeTo(l, likely), func(threshold int64) bool { return most > threshold })
+// Near reports whether a tree that costs this much is to be measured closely:
+// it is short of a threshold, or over one at which something is done.
+func Near(l spec.Memory, share int64) bool {
+	return slices.ContainsFunc(thresholds(l), func(t int64) bool {
+		return near(share, t) && (share <= t || acts(l, t))
+	})
 }
 
-// closeTo lists the thresholds that a tree of this size is short of, and those
-// it is over at which something is done.
-func closeTo(l spec.Memory, share int64) (out []int64) {
-	for _, t := range []int64{l.Warn, l.Restart, int64(highShare * float64(l.Kill)), l.Kill} {
-		short := share <= t && float64(share) > nearShare*float64(t)
-		acted := over(share, t) && (t == l.Restart || t == l.Kill)
-		if t > 0 && (short || acted) {
-			out = append(out, t)
-		}
-	}
-	return out
+// NeedsShare reports whether a decision may hang on the exact share, which is
+// dear to read. known is what it was when it was read last (0: never), most
+// what it can be at most by what was read cheaply since, and likely what it
+// will turn out to be.
+func NeedsShare(l spec.Memory, known, most, likely int64) bool {
+	return slices.ContainsFunc(thresholds(l), func(t int64) bool {
+		return most > t && near(likely, t) && (known <= t || acts(l, t))
+	})
+}
+
+func near(share, threshold int64) bool { return float64(share) > nearShare*float64(threshold) }
+
+// acts: every sample over this threshold counts, not only the first.
+func acts(l spec.Memory, threshold int64) bool { return threshold == l.Restart || threshold == l.Kill }
+
+func thresholds(l spec.Memory) []int64 {
+	all := []int64{l.Warn, l.Restart, int64(highShare * float64(l.Kill)), l.Kill}
+	return slices.DeleteFunc(all, func(t int64) bool { return t == 0 })
 }
 
 // NextSample is when a tree is measured next that was measured now. Those that

@@ -145,18 +145,27 @@ func TestNear(t *testing.T) {
 
 func TestWhenTheShareIsReadBeforeItsTime(t *testing.T) {
 	for _, c := range []struct {
-		most, likely int64
-		want         bool
+		name                string
+		known, most, likely int64
+		want                bool
 	}{
-		{500, 500, false}, {990, 990, false}, // near, but resident memory alone rules it out
-		{1001, 1001, false}, // over warn by both: nothing new to find out before the next is near
-		{1100, 900, true},   // resident memory says over, the share may
-		{1100, 500, false},  // ... but most of it was shared a moment ago
-		{1600, 1300, true}, {1600, 1550, true}, {2500, 1700, true},
+		{"far from all", 400, 500, 500, false},
+		{"near, but what is resident rules it out", 900, 990, 990, false},
+		{"what is resident says over, the share may be", 900, 1100, 900, true},
+		{"... but most of it was shared a moment ago", 500, 1100, 500, false},
+		{"grown over warn since", 500, 1100, 1100, true},
+		{"never read, and over warn", 0, 1100, 1100, true},
+		{"over warn as before", 1050, 1100, 1100, false},
+		{"over warn, and restart may be reached", 1050, 1600, 1300, true},
+		{"over restart: each sample counts", 1600, 1600, 1550, true},
+		{"over kill", 1600, 2500, 2500, true},
 	} {
-		if got := NeedsShare(limits, c.most, c.likely); got != c.want {
-			t.Errorf("most %d, likely %d: %v", c.most, c.likely, got)
+		if got := NeedsShare(limits, c.known, c.most, c.likely); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
 		}
+	}
+	if NeedsShare(spec.Memory{}, 0, 1<<40, 1<<40) {
+		t.Error("needed although there is no limit")
 	}
 }
 

@@ -1,6 +1,7 @@
 // Package policy holds the decisions of supervision: in which order servers
 // start and stop, whether and when one that ended is started again, how probes
-// are paced, and what a row of their results means.
+// are paced and what a row of their results means, and what the memory of a
+// server calls for.
 //
 // It only computes. It reads no clock, draws no random number, starts no
 // goroutine and does no I/O: times and randomness come in as arguments, and
@@ -8,8 +9,8 @@
 // Whatever it is given, it never allows more than max_per_hour automatic
 // restarts within any hour.
 //
-// Start reading at History.Crashed here, then Health in health.go and Levels in
-// order.go.
+// Start reading at History.Crashed here, then Health in health.go, Memory in
+// memory.go and Levels in order.go.
 package policy
 
 import (

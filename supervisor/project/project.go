@@ -149,6 +149,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		ReadFile: p.readFile,
 		OOMKills: new(oomKills).count,
 		Happened: p.happened,
+		Measure:  supervisor.Measurer(p.tracker),
 	}, func() *logs.Log { return budget.New(logs.DefaultLimit) }, p.changed)
 
 	v := &view{stored: p.store.Trust().Hash}
@@ -358,6 +359,10 @@ func (p *Project) allProblems() []status.Problem {
 	}
 	return all
 }
+
+// Look says that somebody looks at what the servers use, so that it is measured
+// every second for a while. A subscription is no look.
+func (p *Project) Look() { p.group.Look() }
 
 // Status returns the state of the project, as of now.
 func (p *Project) Status() *status.Project {

@@ -19,6 +19,8 @@ const (
 	Crashed        Code = "crashed"
 	CrashLooping   Code = "crash-loop"
 	NotHealthy     Code = "unhealthy"
+	MemoryLimit    Code = "memory-limit"
+	MemoryWarning  Code = "memory-warning"
 	DependencyDown Code = "dependency-down"
 	NotTrusted     Code = "untrusted"
 	StateFailed    Code = "state-failed"
@@ -65,6 +67,9 @@ var Catalogue = []Entry{
 		HiddenBy: []Code{PortTaken, CommandMissing, CannotStart}},
 	{Code: NotHealthy, Severity: Warning, Title: "the server does not answer its probe", Field: "ready",
 		HiddenBy: []Code{CrashLooping, PortTaken}},
+	{Code: MemoryLimit, Severity: Error, Title: "the server uses more memory than its limit", Field: "memory"},
+	{Code: MemoryWarning, Severity: Warning, Title: "the server uses much memory", Field: "memory",
+		HiddenBy: []Code{MemoryLimit}},
 	{Code: DependencyDown, Severity: Warning, Title: "a dependency is down", Field: "depends_on"},
 	{Code: NotTrusted, Severity: Information, Title: "the project is not trusted yet", Field: "-"},
 	{Code: StateFailed, Severity: Warning, Title: "devside can't keep its own files", Field: "-"},

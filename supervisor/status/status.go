@@ -74,18 +74,31 @@ type Server struct {
 	ReadyMs       *int64    `json:"readyMs,omitempty"` // from spawn to the first pass of the readiness probe
 	Restarts      int       `json:"restarts"`          // automatic restarts since the hub started
 	Crashes       int       `json:"crashes"`
-	MemoryBytes   int64     `json:"memoryBytes"` // resident memory of the whole tree at the last sample
-	CPUPercent    float64   `json:"cpuPercent"`  // of one core, between the last two samples
+	MemoryBytes   int64     `json:"memoryBytes"`        // resident memory of the whole tree at the last sample
+	PSSBytes      int64     `json:"pssBytes,omitempty"` // what the tree costs the machine: each shared page in part, and what is swapped out; limits are held against it
+	CPUPercent    float64   `json:"cpuPercent"`         // of one core, between the last two samples
 	LastExit      *Exit     `json:"lastExit,omitempty"`
 	Message       string    `json:"message,omitempty"` // why the server is in this state, in plain words
 	TraceID       string    `json:"traceId"`           // of the current or last start; empty before the first
 	Run           int       `json:"run"`               // number of the current or last start; 0 before the first
 	DependsOn     []string  `json:"dependsOn,omitempty"`
-	RestartInMs   int64     `json:"restartInMs,omitempty"` // in backoff: how long until the restart, when the snapshot was made
-	StartedAt     time.Time `json:"startedAt,omitzero"`    // of the running process
-	RestartReason string    `json:"restartReason,omitempty"`
+	RestartInMs   int64     `json:"restartInMs,omitempty"`   // in backoff: how long until the restart, when the snapshot was made
+	StartedAt     time.Time `json:"startedAt,omitzero"`      // of the running process
+	RestartReason Reason    `json:"restartReason,omitempty"` // why the current or last start was a restart; empty: it was none
 	Problems      []Code    `json:"problems"`
 }
+
+// Reason says why a server was restarted.
+type Reason string
+
+const (
+	ReasonAsked         Reason = "asked" // by a person
+	ReasonCrash         Reason = "crash"
+	ReasonLiveness      Reason = "liveness"
+	ReasonMemory        Reason = "memory"
+	ReasonConfiguration Reason = "configuration"
+	ReasonDependency    Reason = "dependency" // one it depends on was restarted, whose configuration says so
+)
 
 // Port is one configured port of a server.
 type Port struct {

@@ -305,3 +305,26 @@ func TestTheSameInputGivesTheSameOutput(t *testing.T) {
 		t.Errorf("the order of issues shows (-want +got):\n%s", diff)
 	}
 }
+
+func TestMemoryIsShownAtItsLimit(t *testing.T) {
+	limit := func(code status.Code, server, field string) status.Problem {
+		p := problem(code, server, "much")
+		p.Field = field
+		return p
+	}
+	const text = `version: 1
+servers:
+  api:
+    command: npm run dev
+    memory: {warn: 512MB, kill: 3GB}
+  web.site:
+    command: npm start
+`
+	in := Input{Loaded: configOf(text, "servers.api", "api", "servers.api.memory", "memory", "servers.api.memory.warn", "warn", "servers.api.memory.kill", "kill", "servers.web.site", "web.site")}
+	// At the limit, else (a default) at its map, else at the server's key.
+	in.Status = running(limit(status.MemoryWarning, "api", "memory.warn"), limit(status.MemoryLimit, "api", "memory.restart"), limit(status.MemoryLimit, "web.site", "memory.kill"))
+	check(t, in,
+		"devside.yaml:4:4-4:10 1 memory-limit: much",
+		"devside.yaml:4:13-4:17 2 memory-warning: much",
+		"devside.yaml:5:2-5:10 1 memory-limit: much")
+}

@@ -32,6 +32,9 @@ var measurements = []measurement{
 	{[]string{"http10"}, probed("http10", 0, 1.5)},
 	{[]string{"http50"}, probed("http50", 1, 8)},
 	{[]string{"http200"}, probed("http200", 2, 25)},
+	{[]string{"look10"}, looked("look10", 0)},
+	{[]string{"look50"}, looked("look50", 1)},
+	{[]string{"look200"}, looked("look200", 2)},
 	{[]string{"status-p50", "status-p99"}, measureStatus},
 	{[]string{"pipeline"}, measurePipeline},
 	{[]string{"initialize", "hub"}, measureExec},
@@ -428,15 +431,18 @@ func (p *project) trees(hub, guardian witness, s *session) ([]witness, error) {
 	return tree, nil
 }
 
-// idleness is what hub and guardian cost while nothing happens.
+// idleness is what hub and guardian cost while nothing, or not much, happens.
 type idleness struct {
 	memory  float64 // MB
 	perSec  float64 // ms of processor time a second
 	sidecar float64 // MB
 }
 
-// watchIdle starts a crowd and watches devside idle.
-func watchIdle(ctx context.Context, b *bench, servers []server, extra string) (out idleness, err error) {
+// nothing is what happens while devside is idle.
+func nothing(ctx context.Context, b *bench, _ *session) error { return pause(ctx, b.plan.idle) }
+
+// watch starts a crowd, and watches devside while something happens.
+func watch(ctx context.Context, b *bench, servers []server, extra string, happens func(context.Context, *bench, *session) error) (out idleness, err error) {
 	p, err := b.newProject(servers, settings{extra: extra})
 	if err != nil {
 		return out, err
@@ -462,7 +468,7 @@ func watchIdle(ctx context.Context, b *bench, servers []server, extra string) (o
 		return out, err
 	}
 	begin := time.Now()
-	if err := pause(ctx, b.plan.idle); err != nil {
+	if err := happens(ctx, b, s); err != nil {
 		return out, err
 	}
 	after, err := costOf(hub.pid, guardian.pid)
@@ -509,7 +515,7 @@ func idle(size int, memory, cpu goal) func(context.Context, *bench) ([]row, erro
 		if _, err := bare.stop(ctx); err != nil {
 			return nil, err
 		}
-		got, err := watchIdle(ctx, b, servers[n:], patient)
+		got, err := watch(ctx, b, servers[n:], patient, nothing)
 		if err != nil {
 			return nil, err
 		}
@@ -529,13 +535,44 @@ func probed(name string, size int, most float64) func(context.Context, *bench) (
 		if err != nil {
 			return nil, err
 		}
-		got, err := watchIdle(ctx, b, servers, "ready: {http: /, every: 1s, within: 60s}\n")
+		got, err := watch(ctx, b, servers, "ready: {http: /, every: 1s, within: 60s}\n", nothing)
 		if err != nil {
 			return nil, err
 		}
 		return []row{{Name: name, What: fmt.Sprintf("idle CPU, an HTTP probe a second on each of %d", n), Unit: "ms per s",
 			Devside: []float64{got.perSec}, Goal: goal{atMost, most}, Note: fmt.Sprintf("one window of %s", b.plan.idle)}}, nil
 	}
+}
+
+// looked measures processor time while somebody asks for the status every
+// second, which has devside measure the memory of every tree each time. What a
+// measurement costs against bare reads is BenchmarkMeasure's in supervisor/proc.
+func looked(name string, size int) func(context.Context, *bench) ([]row, error) {
+	return func(ctx context.Context, b *bench) ([]row, error) {
+		n := b.plan.crowd[size]
+		servers, err := someServers(n, server{})
+		if err != nil {
+			return nil, err
+		}
+		got, err := watch(ctx, b, servers, patient, askEverySecond)
+		if err != nil {
+			return nil, err
+		}
+		return []row{{Name: name, What: fmt.Sprintf("CPU with a status a second, and memory measured each time, %d servers", n), Unit: "ms per s",
+			Devside: []float64{got.perSec}, Note: fmt.Sprintf("one window of %s", b.plan.idle)}}, nil
+	}
+}
+
+func askEverySecond(ctx context.Context, b *bench, s *session) error {
+	for end := time.Now().Add(b.plan.idle); time.Now().Before(end); {
+		if _, _, err := s.status(ctx); err != nil {
+			return err
+		}
+		if err := pause(ctx, min(time.Second, b.plan.idle)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hop is a bare process that answers requests.

@@ -2,10 +2,12 @@ package supervisor
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
 	"github.com/devside/devside/supervisor/policy"
+	"github.com/devside/devside/supervisor/proc"
 	"github.com/devside/devside/supervisor/status"
 )
 
@@ -164,6 +166,39 @@ func (s *stepper) configured() {
 func (m *machine) inherit(old Snapshot) {
 	m.history = old.history
 	m.restarts, m.crashes, m.lastExit = old.Restarts, old.Crashes, old.LastExit
+}
+
+// shown is what the status says that a tree uses.
+type shown struct {
+	rss, share int64
+	cpu        float64
+}
+
+const (
+	// What changes by less is not told: the memory of an idle server moves by
+	// some pages all the time, and whoever is told looks at the whole project.
+	leastPart = 0.01 // of memory
+	leastCPU  = 0.5  // percent of a core
+)
+
+// next is what to show after a measurement; share stays as it was where that
+// has not read it.
+func (s shown) next(u proc.Usage, cpu float64) shown {
+	s.rss = moved(s.rss, u.RSS)
+	if u.Exact {
+		s.share = moved(s.share, u.Share)
+	}
+	if math.Abs(cpu-s.cpu) >= leastCPU {
+		s.cpu = cpu
+	}
+	return s
+}
+
+func moved(from, to int64) int64 {
+	if math.Abs(float64(to-from)) < leastPart*float64(from) {
+		return from
+	}
+	return to
 }
 
 // sizeText writes a size as the configuration would: "1.5 GB" for 1.5 * 2^30.

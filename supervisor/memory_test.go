@@ -367,6 +367,7 @@ func TestPERF003OnePassServesAllServersAndIdleOnesAreLeftInPeace(t *testing.T) {
 		}
 		// Somebody looks: every second, and what is dear not more often for that.
 		passes, exact := 0, 0
+		g.Look()
 		for range 60 {
 			g.Look()
 			p, _, e := in(time.Second)
@@ -393,12 +394,14 @@ func TestPERF003OnePassServesAllServersAndIdleOnesAreLeftInPeace(t *testing.T) {
 	})
 }
 
-func TestALookIsAnsweredByAFreshMeasurementSoon(t *testing.T) {
+func TestWhoGoesOnLookingSeesFreshMeasurements(t *testing.T) {
 	bubble(t, []spec.Server{conf("api", limited)}, func(t *testing.T, r *room, g *Group) {
 		g.Start(t.Context(), []string{"api"}, StartOptions{})
 		passed(16 * time.Second)
 		r.using("api", 70, 60)
 		passed(5 * time.Second)
+		g.Look() // one look is no looking
+		passed(time.Second)
 		if s := snapshotOf(t, g, "api"); s.MemoryBytes != 50*mb {
 			t.Errorf("%d", s.MemoryBytes)
 		}
@@ -511,4 +514,26 @@ func TestAChangedConfigurationForgetsNoCrash(t *testing.T) {
 			t.Errorf("%+v, %+v", s.Server, s.history)
 		}
 	})
+}
+
+func TestMemoryThatMovesByAFewPagesIsNoNews(t *testing.T) {
+	s := shown{}
+	for _, step := range []struct {
+		rss, share int64
+		exact      bool
+		cpu        float64
+		want       shown
+	}{
+		{1000, 0, false, 0.2, shown{1000, 0, 0}},
+		{1009, 900, true, 0.4, shown{1000, 900, 0}},
+		{1010, 908, true, 0.5, shown{1010, 900, 0.5}},
+		{1000, 890, true, 0.9, shown{1010, 890, 0.5}}, // less than a hundredth of what is shown
+		{999, 0, false, 0, shown{999, 890, 0}},
+		{0, 0, false, 0, shown{0, 890, 0}},
+	} {
+		s = s.next(proc.Usage{RSS: step.rss, Share: step.share, Exact: step.exact}, step.cpu)
+		if s != step.want {
+			t.Errorf("%+v: shown %+v", step, s)
+		}
+	}
 }

@@ -15,9 +15,10 @@ import (
 const (
 	// firstSample is when a tree is measured first after its start.
 	firstSample = time.Second
-	// lookedFor is how long one look at the status counts as looking: a client
-	// that shows memory live asks every few seconds. A subscription is no look:
-	// an idle editor has one all day.
+	// lookedFor is how close two looks at the status are of somebody who goes on
+	// looking: a client that shows memory live asks every few seconds. One look
+	// alone, as of a person at a terminal, is answered with what there is. A
+	// subscription is no look: an idle editor has one all day.
 	lookedFor = 5 * time.Second
 	// exactEvery is how often a tree's share is read though no limit is near: it
 	// is shown, and it knows of what is swapped out, which nothing else does.
@@ -32,9 +33,10 @@ type sampler struct {
 	measure func([]Process, func(int, proc.Usage) bool) []proc.Measured
 	running func() []target // the trees there are now
 
-	wake   chan struct{} // holds one token when there may be something to do
-	looked atomic.Int64  // when somebody looked last, in Unix nanoseconds; 0: never
-	trees  map[Process]*tree
+	wake    chan struct{} // holds one token when there may be something to do
+	looked  atomic.Int64  // when somebody looked last, in Unix nanoseconds; 0: never
+	looking atomic.Int64  // the same of a look that came soon after another one
+	trees   map[Process]*tree
 }
 
 // target is a tree to measure.
@@ -65,10 +67,17 @@ func newSampler(log zerolog.Logger, measure func([]Process, func(int, proc.Usage
 
 // look says that somebody looks at what the servers use. It never waits.
 func (s *sampler) look() {
-	now := time.Now().UnixNano()
-	if before := s.looked.Swap(now); before == 0 || now-before > int64(lookedFor) {
+	now := time.Now()
+	if !recent(s.looked.Swap(now.UnixNano()), now) {
+		return
+	}
+	if !recent(s.looking.Swap(now.UnixNano()), now) {
 		s.poke()
 	}
+}
+
+func recent(nano int64, now time.Time) bool {
+	return nano != 0 && now.UnixNano()-nano <= int64(lookedFor)
 }
 
 // poke says that there may be a new tree. It never waits.
@@ -101,8 +110,7 @@ func (s *sampler) run(ctx context.Context) {
 // runs.
 func (s *sampler) pass(now time.Time) (next time.Time) {
 	s.notice(now)
-	at := s.looked.Load()
-	looking := at != 0 && now.UnixNano()-at <= int64(lookedFor)
+	looking := recent(s.looking.Load(), now)
 	var due []*tree
 	for _, t := range s.trees {
 		if looking && !t.at.IsZero() {

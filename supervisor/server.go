@@ -80,8 +80,7 @@ type Server struct {
 	other      int   // that a person has put in the place of the first; 0: none
 	usage      proc.Usage
 	usageAt    time.Time
-	share      int64 // what usage had last, which not every measurement reads
-	cpu        float64
+	shown      shown    // of usage
 	oomKills   uint64   // of the system, when this run was looked at last
 	told       Snapshot // what was published last
 	toldDep    dependency
@@ -240,7 +239,7 @@ func (s *Server) publish() {
 func (s *Server) snapshot() Snapshot {
 	snap := s.m.snapshot()
 	snap.TraceID = s.traceID
-	snap.MemoryBytes, snap.PSSBytes, snap.CPUPercent = s.usage.RSS, s.share, s.cpu
+	snap.MemoryBytes, snap.PSSBytes, snap.CPUPercent = s.shown.rss, s.shown.share, s.shown.cpu
 	snap.history = s.m.history
 	if s.process != nil {
 		snap.Identity, snap.process = s.process.Identity(), s.process
@@ -317,7 +316,7 @@ func (s *Server) spawn(ctx context.Context, run int) fact {
 		return fail(startProblem(s.conf, err))
 	}
 	s.process = process
-	s.usage, s.share, s.cpu, s.usageAt = proc.Usage{}, 0, 0, time.Time{}
+	s.usage, s.shown, s.usageAt = proc.Usage{}, shown{}, time.Time{}
 	s.oomKills, _ = s.countOOMKills(false)
 	s.background.Go(func() {
 		select {
@@ -336,7 +335,7 @@ func (s *Server) release() {
 	}
 	s.givePorts()
 	s.process, s.cancelRun, s.hurry = nil, nil, nil
-	s.usage, s.share, s.cpu = proc.Usage{}, 0, 0
+	s.usage, s.shown = proc.Usage{}, shown{}
 }
 
 // takePorts settles on the ports of a run: those of the configuration, or,
@@ -629,15 +628,16 @@ func (s *Server) measured(ctx context.Context, f measured) {
 	if f.run != s.m.run || s.process == nil {
 		return // of an older run
 	}
+	cpu := s.shown.cpu
 	if !s.usageAt.IsZero() && f.usage.CPU >= s.usage.CPU && f.at.After(s.usageAt) {
-		s.cpu = 100 * float64(f.usage.CPU-s.usage.CPU) / float64(f.at.Sub(s.usageAt))
+		cpu = 100 * float64(f.usage.CPU-s.usage.CPU) / float64(f.at.Sub(s.usageAt))
 	}
 	s.usage, s.usageAt = f.usage, f.at
+	s.shown = s.shown.next(f.usage, cpu)
 	if n, known := s.countOOMKills(false); known {
 		s.oomKills = n
 	}
 	if f.usage.Exact {
-		s.share = f.usage.Share
 		s.step(ctx, costs{run: f.run, share: f.usage.Share, guessed: f.usage.Guessed})
 		return
 	}

@@ -74,9 +74,9 @@ type Server struct {
 	ReadyMs       *int64    `json:"readyMs,omitempty"` // from spawn to the first pass of the readiness probe
 	Restarts      int       `json:"restarts"`          // automatic restarts since the hub started
 	Crashes       int       `json:"crashes"`
-	MemoryBytes   int64     `json:"memoryBytes"`        // resident memory of the whole tree at the last sample
+	MemoryBytes   int64     `json:"memoryBytes"`        // resident memory of the whole tree at the last sample, to a hundredth
 	PSSBytes      int64     `json:"pssBytes,omitempty"` // what the tree costs the machine: each shared page in part, and what is swapped out; limits are held against it
-	CPUPercent    float64   `json:"cpuPercent"`         // of one core, between the last two samples
+	CPUPercent    float64   `json:"cpuPercent"`         // of one core, between the last two samples, to half a percent
 	LastExit      *Exit     `json:"lastExit,omitempty"`
 	Message       string    `json:"message,omitempty"` // why the server is in this state, in plain words
 	TraceID       string    `json:"traceId"`           // of the current or last start; empty before the first

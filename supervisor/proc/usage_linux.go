@@ -20,7 +20,8 @@ func (p *Process) Usage() (Usage, error) {
 // Measure adds up what each of these trees uses, in one pass: our own children
 // are listed once for all of them, and each orphan is read once. exact is asked
 // for each tree, with what the pass has found of it, whether to read its Share
-// as well; nil: of none.
+// as well; nil: of none. What only a cgroup still finds is not measured: it is
+// looked for when nothing else of a tree lives.
 func (t *Tracker) Measure(trees []*Process, exact func(i int, u Usage) bool) []Measured {
 	out := make([]Measured, len(trees))
 	strays := t.strays(trees)
@@ -55,7 +56,15 @@ func (p *Process) first() []step {
 // strays finds the orphans of ours that belong to one of the trees, by tree.
 func (t *Tracker) strays(trees []*Process) map[int][]step {
 	out := map[int][]step{}
-	for _, pid := range t.adopted() {
+	children := t.adopted()
+	threads := map[int]bool{} // that orphans of these trees may be children of
+	for _, p := range trees {
+		if !threads[p.forker] {
+			threads[p.forker] = true
+			children = append(children, t.childrenOf(p.forker)...)
+		}
+	}
+	for _, pid := range children {
 		t.mu.Lock()
 		leader := t.leaders[pid] != nil
 		t.mu.Unlock()

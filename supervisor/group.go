@@ -82,10 +82,11 @@ type Changes struct{ Added, Changed, Removed, Restarted []string }
 
 // Apply makes the group run this configuration: new servers appear, removed
 // ones are stopped, changed ones are stopped and, if they were up, started
-// again with the environment they had. One Apply at a time, and it goes on
+// again with the environment they had: within the budget of devside's own
+// restarts, unless a person asked for it. One Apply at a time, and it goes on
 // when ctx has ended: two actors of one server must not both run it. A start
 // that is asked for meanwhile waits.
-func (g *Group) Apply(ctx context.Context, servers []spec.Server) Changes {
+func (g *Group) Apply(ctx context.Context, servers []spec.Server, asked bool) Changes {
 	ctx = context.WithoutCancel(ctx)
 	replaced := make(chan struct{})
 	g.mu.Lock()
@@ -112,7 +113,7 @@ func (g *Group) Apply(ctx context.Context, servers []spec.Server) Changes {
 	g.mu.Unlock()
 	close(replaced)
 	for _, name := range c.Restarted {
-		g.start([]string{name}, StartOptions{Env: env[name], why: status.ReasonConfiguration}, false)
+		g.start([]string{name}, StartOptions{Env: env[name], why: status.ReasonConfiguration, asked: asked}, false)
 	}
 	g.changed()
 	return c
@@ -338,7 +339,8 @@ type StartOptions struct {
 	Env    []string      // of the client that asks
 	Force  bool          // restart the named ones that run
 	NoWait bool          // answer when the start has been taken note of
-	why    status.Reason // of a restart that nobody asked for
+	why    status.Reason // of a restart that is not for itself
+	asked  bool          // a person asked for that, too
 }
 
 // Start starts servers and what they depend on, and waits until each has come
@@ -404,7 +406,7 @@ func (g *Group) start(names []string, o StartOptions, wait bool) ([]starting, ch
 		m.env, m.asked = o.Env, g.epoch
 		asked := startAsked{epoch: g.epoch}
 		if slices.Contains(names, name) {
-			asked.force, asked.why = o.Force, o.why
+			asked.force, asked.why, asked.asked = o.Force, o.why, o.asked
 		}
 		m.server.box.put(askStart{asked, o.Env, o.NoWait, s.done})
 		out = append(out, s)

@@ -24,6 +24,7 @@ type (
 		epoch int           // number of the Group's start that asks
 		force bool          // restart what runs
 		why   status.Reason // what a restart that no person asked for is for
+		asked bool          // a person asked for that, too: no budget applies
 	}
 	stopAsked struct{ message string }
 	// dependencyIs is the last news of something in depends_on.
@@ -279,10 +280,11 @@ func (s *stepper) startAsked(f startAsked) {
 		s.tryStart()
 	default:
 		s.ask()
-		if f.why == status.ReasonConfiguration {
+		if f.why == status.ReasonConfiguration && !f.asked {
 			s.configured()
 			return
 		}
+		s.why = f.why
 		s.tryStart()
 	}
 }

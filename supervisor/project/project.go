@@ -160,7 +160,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	}
 	v.trust = spec.Commands(root.FS(), v.loaded.Project)
 	p.view.Store(v)
-	p.group.Apply(ctx, v.loaded.Project.Servers)
+	p.group.Apply(ctx, v.loaded.Project.Servers, true)
 	p.run, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.joined.Go(func() { p.loop(p.run) })
 	p.applying.Lock()

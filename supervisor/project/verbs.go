@@ -283,7 +283,8 @@ func (p *Project) applyPending(ctx context.Context) supervisor.Changes {
 			return !slices.ContainsFunc(loaded.Project.Dependencies, func(n spec.Dependency) bool { return n.Name == d.Name && n.Addr == d.Target })
 		})
 	})
-	changes := p.group.Apply(ctx, loaded.Project.Servers)
+	// Whoever saved, reloaded or started is a person.
+	changes := p.group.Apply(ctx, loaded.Project.Servers, true)
 	p.watchDependencies(loaded.Project.Dependencies)
 	p.happened(status.Event{Kind: status.HappenedReload, At: time.Now(), Message: fmt.Sprintf("the configuration was read again: %d added, %d changed, %d removed", len(changes.Added), len(changes.Changed), len(changes.Removed))})
 	return changes

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/devside/devside/supervisor/probe"
 	"github.com/devside/devside/supervisor/spec"
 )
 
@@ -75,9 +76,13 @@ func environment(client []string, files []spec.EnvVar, conf spec.Server, ports [
 
 // passes reports whether a variable of the client reaches a server. An
 // editor's own variables would make Node and Electron programs behave as if
-// they were part of it, devside's markers belong to one start, and sudo's let
-// npm and its like give files to a user that the server is not.
+// they were part of it, devside's markers belong to one start, sudo's let npm
+// and its like give files to a user that the server is not, and whoever listens
+// on NOTIFY_SOCKET waits for the client, not for its servers.
 func passes(name string) bool {
+	if name == probe.NotifyVariable {
+		return false
+	}
 	for _, prefix := range []string{"VSCODE_", "ELECTRON_", "DEVSIDE_", "SUDO_"} {
 		if strings.HasPrefix(name, prefix) {
 			return false

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -41,12 +42,30 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// children are programs of single systems, by mode; those whose mode ends in
+// "stays" do so until they are asked to end.
+var children = map[string]func(args []string) error{}
+
 func runChild(mode string, args []string) int {
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
 	grow := make(chan os.Signal, 1)
 	signal.Notify(grow, syscall.SIGUSR1)
 	end := time.After(lifetime)
+	if run, ok := children[mode]; ok {
+		if err := run(args); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		if !strings.HasSuffix(mode, " stays") {
+			return 0
+		}
+		select {
+		case <-terminated:
+		case <-end:
+		}
+		return 0
+	}
 	switch mode {
 	case "grow":
 		return growChild(args[0], terminated, grow, end)

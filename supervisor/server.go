@@ -49,6 +49,8 @@ type Host struct {
 	// nil: it can't be found out.
 	Owned    func(l []port.Listener, pids []int) bool
 	NewProbe func(spec.Probe, probe.Target) (probe.Probe, error)
+	// Notify makes the socket of a server's next run, for `ready: notify`.
+	Notify   func(server string) (*probe.Notify, error)
 	ReadFile func(name string) ([]byte, error) // an env file, by its path relative to the root
 	// OOMKills counts the system's so far: as of now, or as of some moment of the
 	// last second; nil: not known.
@@ -73,6 +75,7 @@ type Server struct {
 	env        []string // of the client that asked last
 	runEnv     []string // the whole environment of the current run
 	process    Process
+	notify     *probe.Notify      // of the current run; nil unless it is `ready: notify`
 	cancelRun  context.CancelFunc // ends probes and readers of the current run
 	hurry      chan struct{}      // closed: the stop under way has no grace left
 	traceID    string
@@ -290,6 +293,7 @@ func answer(waiting *[]chan Result, r Result) {
 func (s *Server) spawn(ctx context.Context, run int) fact {
 	fail := func(p status.Problem) fact {
 		s.givePorts()
+		s.closeNotify()
 		return spawnFailed{run: run, problem: p}
 	}
 	s.traceID = newTraceID()
@@ -306,6 +310,9 @@ func (s *Server) spawn(ctx context.Context, run int) fact {
 		p := status.NewProblem(status.CannotStart, s.conf.Name, err.Error(), time.Now())
 		p.Field, p.Hint = "env_file", "create the file, or take it out of env_file"
 		return fail(p)
+	}
+	if env, err = s.listenNotify(env); err != nil {
+		return fail(status.NewProblem(status.CannotStart, s.conf.Name, fmt.Sprintf("%s can't be started with `ready: notify`: %v", s.conf.Name, err), time.Now()))
 	}
 	s.runEnv = env
 	process, err := s.host.Start(Launch{
@@ -334,6 +341,7 @@ func (s *Server) release() {
 		s.cancelRun()
 	}
 	s.givePorts()
+	s.closeNotify()
 	s.process, s.cancelRun, s.hurry = nil, nil, nil
 	s.usage, s.shown = proc.Usage{}, shown{}
 }
@@ -531,8 +539,12 @@ func stopSignal(conf spec.Server) syscall.Signal {
 // look probes the server until its run ends: at once and closely until it is
 // ready, then at the probe's own pace.
 func (s *Server) look(ctx context.Context, run int) {
-	ctx, s.cancelRun = context.WithCancel(ctx)
 	target := probe.Target{Ports: s.ports, Dir: s.dir(), Env: s.runEnv, Log: s.log, Run: run}
+	if s.notify != nil {
+		target.Notices = s.notify.Notices
+		s.hear(ctx, run)
+	}
+	ctx, s.cancelRun = context.WithCancel(ctx)
 	s.watch(ctx, s.conf.Ready, target, true, func(err error) fact { return probed{run, err} })
 	if s.conf.Live != nil {
 		s.watch(ctx, *s.conf.Live, target, false, func(err error) fact { return liveProbed{run, err} })
@@ -549,11 +561,11 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 	}
 	process := s.process
 	s.background.Go(func() {
-		began, passed, owned, wait := time.Now(), !gate, !gate, time.Duration(0)
+		began, passed, owned, wait, news := time.Now(), !gate, !gate, time.Duration(0), probe.News(p)
 		if !gate {
 			wait = conf.Every
 		}
-		for looks := 0; sleep(ctx, wait); looks++ {
+		for looks := 0; sleep(ctx, wait, news); looks++ {
 			err := s.unbound(conf, target, passed, looks)
 			if err == nil {
 				err = once(ctx, p, conf.Timeout)
@@ -571,7 +583,7 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 				return // there is nothing to look at again
 			}
 			wait = policy.NextProbe(max(time.Since(began), 1)) // 0 is for the first, made already
-			if passed {
+			if passed || news != nil {
 				wait = policy.ProbeEvery(conf.Every, mrand.Float64())
 			}
 		}
@@ -602,12 +614,15 @@ func once(ctx context.Context, p probe.Probe, timeout time.Duration) error {
 	return p.Look(ctx)
 }
 
-// sleep waits, and reports whether the time has passed before ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleep waits for the time to pass, or for news, and reports whether that came
+// before ctx ended.
+func sleep(ctx context.Context, d time.Duration, news <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return true
+	case <-news:
 		return true
 	case <-ctx.Done():
 		return false

@@ -1,13 +1,14 @@
 // Package probe looks once at one server, or at one dependency, and says
-// whether it is well: by HTTP, by a TCP connection, by a command's exit status
-// or by a line of its output.
+// whether it is well: by HTTP, by a TCP connection, by a command's exit status,
+// by a line of its output, or by what it says itself through sd_notify(3).
 //
 // A probe decides nothing: how often it looks and what its answers mean is
 // supervisor/policy. It never follows a redirect, never sends an HTTP request
 // off loopback, uses no proxy, keeps no connection open, and kills the whole
 // process group of a command that it ran. What it reads of an answer is bounded.
 //
-// Start reading at New; the kinds are in http.go, tcp.go, exec.go and line.go.
+// Start reading at New; the kinds are in http.go, tcp.go, exec.go, line.go and
+// notify.go.
 package probe
 
 import (
@@ -49,6 +50,8 @@ type Target struct {
 	Env   []string  // the server's whole environment, for exec
 	Log   *logs.Log // for log
 	Run   int       // for log: lines of other runs don't count
+	// Notices are those of the run, for notify.
+	Notices *Notices
 }
 
 // New makes a probe. A probe that is not settable for this target is an error
@@ -75,10 +78,12 @@ func ofKind(p spec.Probe, t Target) (Probe, error) {
 		return newExec(p, t)
 	case spec.ProbeLog:
 		return newLine(p, t)
+	case spec.ProbeNotify:
+		return newNotify(t)
 	case spec.ProbeNone:
 		return none{}, nil
 	}
-	return nil, ErrUnsupported // notify among them, until a later version
+	return nil, ErrUnsupported
 }
 
 // NewDependency makes the probe of something the project needs: a TCP

@@ -25,7 +25,7 @@ func TestNewRefuses(t *testing.T) {
 		t    Target
 		want string
 	}{
-		{spec.Probe{Kind: spec.ProbeNotify}, Target{}, "make notify probe: not supported"},
+		{spec.Probe{Kind: spec.ProbeNotify}, Target{}, "make notify probe: there is no socket for it"},
 		{spec.Probe{Kind: "smell"}, Target{}, "make smell probe: not supported"},
 		{spec.Probe{Kind: spec.ProbeTCP}, Target{}, "make tcp probe: the server has no port"},
 		{spec.Probe{Kind: spec.ProbeHTTP, HTTP: "/health"}, Target{}, "the server has no port"},

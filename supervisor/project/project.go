@@ -146,6 +146,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		NextPort: port.Next, Listening: new(listening).has,
 		HolderOf: p.holderOf, Owned: owned,
 		NewProbe: probe.New,
+		Notify:   func(server string) (*probe.Notify, error) { return probe.ListenNotify(o.Paths.Run, server) },
 		ReadFile: p.readFile,
 		OOMKills: new(oomKills).count,
 		Happened: p.happened,

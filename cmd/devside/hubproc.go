@@ -151,6 +151,11 @@ func runHub(ctx context.Context, root string) error {
 		return err
 	}
 	defer lock.Close() //nolint:errcheck // ends with us
+	// The one of libpq's variables that a PostgreSQL probe can't overrule, and
+	// would fail for. Servers get the environment of who starts them, not ours.
+	if err := os.Unsetenv("PGSERVICE"); err != nil {
+		return err
+	}
 	life, err := inherited(guard.LifeFD, "life")
 	if err != nil {
 		return err

@@ -63,6 +63,7 @@ var homes = map[string][]string{
 	"github.com/bmatcuk/doublestar":      {"supervisor/spec"},
 	"github.com/gofrs/flock":             {"rpc/socket"},
 	"github.com/google/renameio":         {"supervisor/state"},
+	"github.com/jackc/pgx":               {"supervisor/probe"},
 	"github.com/spf13/":                  {"cmd/devside"},
 	"github.com/DeRuina/timberjack":      {"cmd/devside"},
 	"golang.org/x/sys":                   {"*"},

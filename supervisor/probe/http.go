@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +14,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/devside/devside/supervisor/spec"
@@ -45,7 +46,7 @@ type httpProbe struct {
 	what    string // "GET http://localhost:4000/api/health"
 	request string // as it is sent
 	server  string // host name, for TLS; empty: plain
-	port    int
+	where   string // "port 4000", or host:port
 	addrs   addresses
 	status  []int
 	json    map[string]string
@@ -72,6 +73,28 @@ func newHTTP(p spec.Probe, t Target) (Probe, error) {
 	case u.User != nil:
 		return nil, errors.New("the URL holds a password, which is not sent")
 	}
+	return httpOf(u, p)
+}
+
+// newHTTPDependency is the probe of a service that devside does not start, and
+// that may be anywhere. Its URL can hold secrets: what is shown is without user,
+// password and query.
+func newHTTPDependency(d spec.Dependency) (Probe, error) {
+	u, err := url.Parse(d.Target)
+	if err != nil {
+		return nil, errors.New("the URL can't be read") // err would quote it
+	}
+	h, err := httpOf(u, spec.Probe{})
+	if err != nil {
+		return nil, errors.New("the URL can't be used")
+	}
+	h.where = d.Addr
+	h.what = "GET " + (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	return h, nil
+}
+
+// httpOf is the probe of one URL.
+func httpOf(u *url.URL, p spec.Probe) (*httpProbe, error) {
 	port, secure := u.Port(), u.Scheme == "https"
 	if port == "" {
 		port = "80"
@@ -80,22 +103,25 @@ func newHTTP(p spec.Probe, t Target) (Probe, error) {
 		}
 	}
 	h := &httpProbe{status: p.Status, json: p.JSON, latency: p.Latency, addrs: split(net.JoinHostPort(u.Hostname(), port))}
-	if h.port, err = strconv.Atoi(port); err != nil {
-		return nil, err
-	}
+	h.where = "port " + port
 	if len(h.status) == 0 {
 		h.status = defaultStatus
 	}
 	if secure {
 		h.server = u.Hostname()
 	}
-	u.Fragment = ""
-	h.what = "GET " + u.String()
+	shown := *u
+	shown.Fragment = ""
+	h.what = "GET " + shown.String()
 	h.request = "GET " + u.RequestURI() + " HTTP/1.1\r\n" +
 		"Host: " + u.Host + "\r\n" +
 		"User-Agent: devside-probe\r\n" +
-		"Accept: */*\r\n" +
-		"Connection: close\r\n\r\n"
+		"Accept: */*\r\n"
+	if u.User != nil {
+		password, _ := u.User.Password()
+		h.request += "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password)) + "\r\n"
+	}
+	h.request += "Connection: close\r\n\r\n"
 	return h, nil
 }
 
@@ -103,22 +129,16 @@ func (h *httpProbe) Look(ctx context.Context) error {
 	began := time.Now()
 	conn, err := h.addrs.dial(ctx)
 	if err != nil {
-		return dialError(err, fmt.Sprintf("port %d", h.port))
+		return dialError(err, h.where)
 	}
 	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return err
-		}
+	stop, err := bind(ctx, conn)
+	if err != nil {
+		return err
 	}
-	// A cancelled look ends at once: its server is being stopped.
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // the connection is closed then
 	defer stop()
-
 	if h.server != "" {
-		// Only this machine is dialled, and nothing secret is sent: a
-		// development certificate that nobody signed is as good as any.
-		conn = tls.Client(conn, &tls.Config{ServerName: h.server, InsecureSkipVerify: true}) //nolint:gosec // see above
+		conn = tls.Client(conn, tlsFor(h.server))
 	}
 	answer, err := h.ask(conn)
 	if err != nil {
@@ -158,8 +178,10 @@ func (h *httpProbe) askError(ctx context.Context, err error, after time.Duration
 		return context.Canceled
 	case timedOut(err):
 		return fmt.Errorf("%s did not answer within %v", h.what, after.Round(time.Millisecond))
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return fmt.Errorf("%s was not answered: the connection was closed", h.what)
+	case tlsProblem(err) != "":
+		return fmt.Errorf("%s was not answered: %s", h.what, tlsProblem(err))
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {

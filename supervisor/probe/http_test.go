@@ -142,9 +142,9 @@ func TestHTTPS(t *testing.T) {
 }
 
 func TestHTTPDefaultPorts(t *testing.T) {
-	for url, port := range map[string]int{"http://localhost/": 80, "https://[::1]/": 443} {
+	for url, where := range map[string]string{"http://localhost/": "port 80", "https://[::1]/": "port 443"} {
 		p, err := newHTTP(spec.Probe{HTTP: url}, Target{})
-		if err != nil || p.(*httpProbe).port != port {
+		if err != nil || p.(*httpProbe).where != where {
 			t.Errorf("%s: %+v, %v", url, p, err)
 		}
 	}

@@ -3,12 +3,13 @@
 // by a line of its output, or by what it says itself through sd_notify(3).
 //
 // A probe decides nothing: how often it looks and what its answers mean is
-// supervisor/policy. It never follows a redirect, never sends an HTTP request
-// off loopback, uses no proxy, keeps no connection open, and kills the whole
-// process group of a command that it ran. What it reads of an answer is bounded.
+// supervisor/policy. It never follows a redirect, never leaves loopback in order
+// to look at a server, uses no proxy and nothing of its own environment, keeps no
+// connection open, tells no password, and kills the whole process group of a
+// command that it ran. What it reads of an answer is bounded.
 //
-// Start reading at New; the kinds are in http.go, tcp.go, exec.go, line.go and
-// notify.go.
+// Start reading at New and NewDependency; the kinds are in http.go, tcp.go,
+// exec.go, line.go and notify.go, and in postgres.go and redis.go.
 package probe
 
 import (
@@ -86,12 +87,32 @@ func ofKind(p spec.Probe, t Target) (Probe, error) {
 	return nil, ErrUnsupported
 }
 
-// NewDependency makes the probe of something the project needs: a TCP
-// connection to its address. That a PostgreSQL or Redis accepts connections is
-// all it says yet; nothing is sent.
+// NewDependency makes the probe of something the project needs, and that may be
+// on another machine. No error's text holds its user, password or query.
 func NewDependency(d spec.Dependency) Probe {
-	return bounded{&tcpProbe{d.Addr, split(d.Addr)}, spec.DefaultTimeout}
+	made, err := ofDependency(d)
+	if err != nil {
+		made = broken{fmt.Errorf("%s can't be checked: %w", d.Name, err)}
+	}
+	return bounded{made, spec.DefaultTimeout}
 }
+
+func ofDependency(d spec.Dependency) (Probe, error) {
+	switch d.Kind {
+	case "postgres":
+		return newPostgres(d)
+	case "redis":
+		return newRedis(d)
+	case "http":
+		return newHTTPDependency(d)
+	}
+	return &tcpProbe{d.Addr, split(d.Addr)}, nil
+}
+
+// broken is a probe that could not be made.
+type broken struct{ err error }
+
+func (b broken) Look(context.Context) error { return b.err }
 
 // none passes: the command was executed, or there would be nothing to look at.
 type none struct{}

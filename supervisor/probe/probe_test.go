@@ -117,20 +117,6 @@ func TestDialErrorInWords(t *testing.T) {
 	}
 }
 
-func TestDependency(t *testing.T) {
-	port, closed := listen(t, "127.0.0.1:0"), closedPort(t)
-	for _, kind := range []string{"postgres", "redis", "tcp", "http"} {
-		up := NewDependency(spec.Dependency{Name: "db", Kind: kind, Addr: fmt.Sprintf("localhost:%d", port)})
-		wantError(t, up.Look(t.Context()), "")
-		down := NewDependency(spec.Dependency{Name: "db", Kind: kind, Target: "postgres://u:secret@localhost", Addr: fmt.Sprintf("localhost:%d", closed)})
-		err := down.Look(t.Context())
-		wantError(t, err, fmt.Sprintf("connection refused on localhost:%d", closed))
-		if err != nil && strings.Contains(err.Error(), "secret") {
-			t.Errorf("the error tells the password: %v", err)
-		}
-	}
-}
-
 func TestCancelledLook(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

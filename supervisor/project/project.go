@@ -2,9 +2,10 @@
 // dependencies, what is wrong with it, and who wants to know. It is what
 // rpc/hub talks to.
 //
-// It never runs anything of a project that is not trusted, never changes what
-// runs because of a configuration with errors, and never waits for a
-// subscriber: they are told that something is new, and look when they can.
+// It never runs anything of a project that is not trusted, nor connects to what
+// its configuration names, never changes what runs because of a configuration
+// with errors, and never waits for a subscriber: they are told that something is
+// new, and look when they can.
 //
 // One goroutine (loop) owns the configuration, the trust and the dependencies'
 // states, and publishes them as a view that is never changed; the servers
@@ -94,8 +95,9 @@ type view struct {
 	pending  *spec.Loaded // what was read since and may not run yet; nil: nothing
 	problems []status.Problem
 	trust    status.Trust
-	stored   string // the hash a person agreed to
-	vouched  int    // connected clients that vouch for the project
+	stored   string        // the hash a person agreed to
+	vouched  int           // connected clients that vouch for the project
+	agreed   chan struct{} // closed once somebody has trusted what runs
 	deps     []status.Dependency
 	files    []string // that the configuration was read from last, with errors or not
 	stamp    string   // of these files
@@ -107,6 +109,18 @@ func (v *view) newest() *spec.Loaded {
 		return v.pending
 	}
 	return v.loaded
+}
+
+// agree lets go what waits for somebody to trust this configuration. It is not
+// held back again when who vouched for it has gone: what was started goes on.
+func (v *view) agree() {
+	select {
+	case <-v.agreed:
+	default:
+		if v.trusted() {
+			close(v.agreed)
+		}
+	}
 }
 
 func (v *view) trusted() bool { return v.vouched > 0 || (v.stored != "" && v.stored == v.trust.Hash) }
@@ -153,13 +167,14 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		Measure:  supervisor.Measurer(p.tracker),
 	}, func() *logs.Log { return budget.New(logs.DefaultLimit) }, p.changed)
 
-	v := &view{stored: p.store.Trust().Hash}
+	v := &view{stored: p.store.Trust().Hash, agreed: make(chan struct{})}
 	v.loaded, v.files, v.stamp = p.load()
 	v.problems = problemsOf(v.loaded, time.Now())
 	if read := v.loaded; !read.Valid() {
 		v.loaded = &spec.Loaded{Project: &spec.Project{Name: read.Project.Name, Detected: read.Project.Detected}, Sources: read.Sources}
 	}
 	v.trust = spec.Commands(root.FS(), v.loaded.Project)
+	v.agree()
 	p.view.Store(v)
 	p.group.Apply(ctx, v.loaded.Project.Servers, true)
 	p.run, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -286,6 +301,7 @@ func (p *Project) update(change func(v *view)) {
 	ask := func() {
 		v := *p.view.Load()
 		change(&v)
+		v.agree()
 		p.view.Store(&v)
 		close(done)
 	}

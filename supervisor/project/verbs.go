@@ -278,7 +278,7 @@ func (p *Project) applyPending(ctx context.Context) supervisor.Changes {
 		return supervisor.Changes{}
 	}
 	p.update(func(v *view) {
-		v.loaded, v.pending = loaded, nil
+		v.loaded, v.pending, v.agreed = loaded, nil, make(chan struct{})
 		v.deps = slices.DeleteFunc(slices.Clone(v.deps), func(d status.Dependency) bool {
 			return !slices.ContainsFunc(loaded.Project.Dependencies, func(n spec.Dependency) bool { return n.Name == d.Name && n.Addr == d.Target })
 		})
@@ -356,6 +356,13 @@ func (p *Project) watchDependencies(deps []spec.Dependency) {
 func (p *Project) watchDependency(ctx context.Context, d spec.Dependency) {
 	look := probe.NewDependency(d)
 	for {
+		// A probe sends what the configuration says to where it says: that is
+		// not done for whoever only opens a folder.
+		select {
+		case <-p.view.Load().agreed:
+		case <-ctx.Done():
+			return
+		}
 		attempt, cancel := context.WithTimeout(ctx, spec.DefaultTimeout)
 		err := look.Look(attempt)
 		cancel()

@@ -231,6 +231,9 @@ func (g *Group) dependents(name string) []*Server {
 // External tells the servers about a dependency that devside only checks.
 func (g *Group) External(name string, up bool, why string) {
 	d := dependency{up: up, external: true, late: why}
+	if !up {
+		d.cause = cause{name, why}
+	}
 	g.mu.Lock()
 	g.external[name] = d
 	tell := g.dependents(name)

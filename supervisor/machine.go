@@ -91,7 +91,13 @@ type dependency struct {
 	ended string
 	// late says why it is not up though its time has passed.
 	late string
+	// cause is what keeps it from being up; zero while it is, or may soon be.
+	cause cause
 }
+
+// cause is the first thing in a chain of dependencies that fails by itself,
+// and how: postgres, "connection refused on localhost:5432".
+type cause struct{ name, why string }
 
 // An action is something the actor must do.
 type action any
@@ -110,6 +116,9 @@ type (
 	}
 	happened struct{ event status.Event }
 )
+
+// sickness is why a server is unhealthy, by its own account.
+type sickness struct{ why, hint string }
 
 // machine is everything there is to know about one server in order to decide.
 // It is a value: step returns the next one.
@@ -142,6 +151,8 @@ type machine struct {
 	readyAt   time.Time // of this run; zero: not yet
 	readyMs   *int64
 	failing   string // what the probe said last; empty: it passed
+	failed    string // what it said when it failed last
+	sick      sickness
 	restarts  int
 	why       status.Reason // why the current run is a restart; empty: it is none
 	crashes   int
@@ -317,6 +328,7 @@ func (s *stepper) tryRestart() {
 			s.do(after{s.conf.Ready.Within, waitElapsed{s.request}})
 		}
 		s.enter(status.Waiting, "waiting for "+strings.Join(missing, ", "), "")
+		s.explainWait()
 		return
 	}
 	s.spawn()
@@ -332,9 +344,9 @@ func (s *stepper) spawn() {
 	s.alive, s.ended, s.liveness, s.again, s.own = true, false, false, false, ""
 	s.memory = policy.Memory{}
 	delete(s.problems, status.MemoryWarning)
-	s.pid, s.readyMs, s.readyAt, s.spawnedAt, s.retryAt, s.left, s.failing = 0, nil, time.Time{}, s.now, time.Time{}, "", ""
+	s.pid, s.readyMs, s.readyAt, s.spawnedAt, s.retryAt, s.left, s.failing, s.failed = 0, nil, time.Time{}, s.now, time.Time{}, "", "", ""
 	s.spared = ""
-	s.health = policy.NewHealth(policy.Readiness, s.conf.Ready.Failures)
+	s.health = policy.NewHealth(policy.Readiness, s.conf.Ready.Failures).WithErrorRate(s.conf.Ready.ErrorRate)
 	if s.conf.Live != nil {
 		s.live = policy.NewHealth(policy.Liveness, s.conf.Live.Failures)
 	}
@@ -372,45 +384,73 @@ func (s *stepper) blockedBy() (string, bool) {
 // told. (What devside starts has bounds of its own.)
 func (s *stepper) waitedLong() {
 	for _, name := range s.missing() {
-		if d := s.deps[name]; d.external {
-			s.message = fmt.Sprintf("waiting for %s: %s", name, d.late)
-			s.raise(s.dependencyDown(s.message))
+		if s.deps[name].external {
 			s.overdue = true
+			s.explainWait()
 			return
 		}
 	}
 }
 
+// explainWait names, while the server waits, what is the matter: the first
+// dependency that has trouble, and what that comes from.
+func (s *stepper) explainWait() {
+	for _, name := range s.missing() {
+		why := s.deps[name].late
+		if c := s.deps[name].cause; c != (cause{}) && !s.stale(s.deps[name]) {
+			why = c.behind(name)
+		}
+		if why != "" {
+			s.message = fmt.Sprintf("waiting for %s: %s", name, why)
+			s.raise(s.dependencyDown(s.message))
+			return
+		}
+	}
+	delete(s.problems, status.DependencyDown)
+}
+
+// behind says why the named dependency is not up.
+func (c cause) behind(name string) string {
+	if c.name == name {
+		return c.why
+	}
+	return fmt.Sprintf("%s is down: %s", c.name, c.why)
+}
+
+// dependencyDown names the cause, or at least the dependency that is missing.
 func (s *stepper) dependencyDown(why string) status.Problem {
 	p := s.problem(status.DependencyDown, why, "")
+	p.Other = s.cause().name
 	for _, name := range s.conf.DependsOn {
-		if !s.deps[name].up {
+		if p.Other == "" && !s.deps[name].up {
 			p.Other = name
-			break
 		}
 	}
 	return p
 }
 
-func (s *stepper) dependencyChanged() {
-	if s.state != status.Waiting {
-		return
-	}
-	s.tryStart()
-	if s.state != status.Waiting {
-		return
-	}
-	for _, name := range s.missing() {
-		if d := s.deps[name]; d.late != "" {
-			s.message = fmt.Sprintf("waiting for %s: %s", name, d.late)
-			if !d.external { // for those, waitedLong decides
-				s.raise(s.dependencyDown(s.message))
-			}
-			return
+// cause is what keeps the first dependency that is down from being up; zero,
+// if all are up or nothing is known of why they are not.
+func (m machine) cause() cause {
+	for _, name := range m.conf.DependsOn {
+		if d := m.deps[name]; !d.up && d.cause != (cause{}) && !m.stale(d) {
+			return d.cause
 		}
 	}
-	if !s.overdue {
-		delete(s.problems, status.DependencyDown)
+	return cause{}
+}
+
+// stale: the dependency has not heard yet of the start that waits for it.
+func (m machine) stale(d dependency) bool {
+	return m.state == status.Waiting && d.ended != "" && d.epoch < m.epoch
+}
+
+func (s *stepper) dependencyChanged() {
+	switch s.state {
+	case status.Waiting:
+		s.tryStart()
+	case status.Unhealthy:
+		s.unhealthy(s.sick) // it may be because of that
 	}
 }
 
@@ -443,6 +483,7 @@ func (s *stepper) probed(err error) {
 	s.failing = ""
 	if err != nil {
 		s.failing = err.Error()
+		s.failed = s.failing
 	}
 	var foreign *ForeignError
 	if errors.As(err, &foreign) {
@@ -455,7 +496,7 @@ func (s *stepper) probed(err error) {
 	default:
 		return
 	}
-	health, verdict := s.health.Observe(err == nil)
+	health, verdict := s.health.Observe(err == nil || s.slowStart(err))
 	s.health = health
 	switch {
 	case verdict == policy.NowReady && s.readyAt.IsZero():
@@ -465,10 +506,21 @@ func (s *stepper) probed(err error) {
 	case verdict == policy.NowReady:
 		s.healthyAgain()
 	case verdict == policy.NotReady:
-		s.unhealthy("it is no longer ready: "+s.failing, "")
+		s.unhealthy(sickness{why: "it is no longer ready: " + s.failing})
+	case verdict == policy.Unsteady:
+		failed, of := s.health.Recent()
+		s.unhealthy(sickness{fmt.Sprintf("%d of its last %d probes failed, more than %v%%; the last one: %s", failed, of, 100*s.conf.Ready.ErrorRate, s.failed),
+			"it is not restarted for this; `ready: {error_rate: 5%}` allows more"})
 	case s.state == status.Unhealthy && s.readyAt.IsZero():
 		s.notReady() // tells the newest reason
 	}
+}
+
+// slowStart: the first answer of a server was right and came too late. It is
+// ready then; one that goes on like that becomes unhealthy.
+func (s *stepper) slowStart(err error) bool {
+	var slow *probe.SlowError
+	return s.readyAt.IsZero() && errors.As(err, &slow)
 }
 
 func (s *stepper) becomeReady() {
@@ -498,12 +550,22 @@ func (s *stepper) notReady() {
 	if s.failing != "" {
 		why += ": " + s.failing
 	}
-	s.unhealthy(why, "see its log; servers that need longer take `ready: {within: 60s}`")
+	s.unhealthy(sickness{why, "see its log; servers that need longer take `ready: {within: 60s}`"})
 }
 
-func (s *stepper) unhealthy(why, hint string) {
-	s.enter(status.Unhealthy, why, hint)
-	s.raise(s.problem(status.NotHealthy, s.conf.Name+" is unhealthy: "+why, hint))
+// unhealthy says why, and names a dependency that is down: that may be the
+// reason, whatever the server's own probe says.
+func (s *stepper) unhealthy(sick sickness) {
+	s.sick = sick
+	why := sick.why
+	if c := s.cause(); c != (cause{}) {
+		why += fmt.Sprintf("; its dependency %s is down: %s", c.name, c.why)
+		if !slices.Contains(s.conf.DependsOn, c.name) {
+			why = fmt.Sprintf("%s; %s, which its dependencies need, is down: %s", sick.why, c.name, c.why)
+		}
+	}
+	s.enter(status.Unhealthy, why, sick.hint)
+	s.raise(s.problem(status.NotHealthy, s.conf.Name+" is unhealthy: "+why, sick.hint))
 }
 
 // liveProbed: only this probe restarts, by the policy of a crash.
@@ -695,11 +757,17 @@ func (m machine) startOutcome() (r Result, done bool) {
 		r.Code = m.failureCode()
 		return r, true
 	case status.Waiting:
-		if _, down := m.problems[status.DependencyDown]; down || m.overdue {
+		if m.overdue || m.late() {
 			r.Code = CodeDependencyFailed
 			return r, true
 		}
 	case status.Starting, status.Unhealthy, status.Backoff:
+		if m.state == status.Unhealthy && !m.readyAt.IsZero() { // it was ready, and is up
+			if r.OK = m.health.Passing(); !r.OK {
+				r.Code = CodeNotReady
+			}
+			return r, true
+		}
 		if m.overdue {
 			r.Code = CodeNotReady
 			if m.state == status.Backoff {
@@ -712,6 +780,14 @@ func (m machine) startOutcome() (r Result, done bool) {
 		}
 	}
 	return r, false
+}
+
+// late reports that a dependency which devside starts has had its time.
+func (m machine) late() bool {
+	return slices.ContainsFunc(m.conf.DependsOn, func(name string) bool {
+		d := m.deps[name]
+		return !d.up && !d.external && d.late != ""
+	})
 }
 
 // failureCode names why a server that is down is down: its most telling problem.
@@ -763,9 +839,10 @@ func (m machine) snapshot() Snapshot {
 	return s
 }
 
-// asDependency is what dependents are told of this server.
+// asDependency is what dependents are told of this server. One that is
+// unhealthy but passes its probe is up: it fails now and then, or uses too much.
 func (m machine) asDependency() dependency {
-	d := dependency{up: m.state == status.Ready, epoch: m.epoch}
+	d := dependency{up: m.state == status.Ready || m.state == status.Unhealthy && m.health.Passing(), epoch: m.epoch}
 	switch m.state {
 	case status.Stopped, status.Blocked, status.CrashLoop:
 		d.ended = m.message
@@ -773,14 +850,35 @@ func (m machine) asDependency() dependency {
 			d.ended = "it is " + string(m.state)
 		}
 	case status.Unhealthy, status.Backoff, status.Starting, status.Waiting:
-		if m.overdue || m.state == status.Unhealthy {
+		if !d.up && (m.overdue || m.state == status.Unhealthy || m.state == status.Waiting && m.late()) {
 			d.late = m.message
 			if d.late == "" {
 				d.late = fmt.Sprintf("not ready within %v", m.conf.Ready.Within)
 			}
 		}
 	}
+	d.cause = m.causeFor(d)
 	return d
+}
+
+// causeFor is what dependents are told to be the cause, if this server is not
+// up: what it waits for itself, or else what is the matter with it.
+func (m machine) causeFor(d dependency) cause {
+	if d.up {
+		return cause{}
+	}
+	_, down := m.problems[status.DependencyDown]
+	if c := m.cause(); c != (cause{}) && (down || m.state == status.Waiting || m.state == status.Unhealthy) {
+		return c
+	}
+	why := d.ended
+	if why == "" {
+		why = d.late
+	}
+	if why == "" {
+		return cause{}
+	}
+	return cause{m.conf.Name, why}
 }
 
 func seconds(ms int64) string {

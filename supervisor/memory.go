@@ -52,7 +52,7 @@ func (s *stepper) costs(f costs) {
 	switch {
 	case s.memory.High && s.state == status.Ready:
 		s.tooHigh()
-	case !s.memory.High && s.state == status.Unhealthy && s.health.Ready():
+	case !s.memory.High && s.state == status.Unhealthy && s.health.Well():
 		s.healthyAgain()
 	}
 }
@@ -75,7 +75,7 @@ func (s *stepper) warn(f costs) {
 
 // tooHigh: over 80 % of the last limit is unhealthy, and no reason to restart.
 func (s *stepper) tooHigh() {
-	s.unhealthy(fmt.Sprintf("its memory is over 80 %% of %s, at which it is ended", sizeText(s.conf.Memory.Kill)), "find what it keeps in memory, or raise `memory: {kill: …}`")
+	s.unhealthy(sickness{fmt.Sprintf("its memory is over 80 %% of %s, at which it is ended", sizeText(s.conf.Memory.Kill)), "find what it keeps in memory, or raise `memory: {kill: …}`"})
 	p := s.problems[status.NotHealthy]
 	p.Field = "memory.kill"
 	s.problems[status.NotHealthy] = p

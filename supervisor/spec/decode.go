@@ -48,6 +48,9 @@ const (
 	// leastPattern is letters and digits of a cleanup pattern: two or fewer name
 	// half of what runs. The other two bound the comparison with every process.
 	leastPattern, mostPattern, mostPatterns = 3, 200, 100
+	// leastErrorRate is the smallest that the memory of supervisor/policy can
+	// tell from none.
+	leastErrorRate = 0.005
 )
 
 // newServer is a server with every default that needs no other key.
@@ -67,7 +70,7 @@ func newServer(name string) Server {
 
 // newProbe has no kind yet: finish gives it one when the file doesn't.
 func newProbe() Probe {
-	return Probe{Within: DefaultWithin, Every: DefaultReadyEvery, Timeout: DefaultTimeout, Failures: DefaultFailures}
+	return Probe{Within: DefaultWithin, Every: DefaultReadyEvery, Timeout: DefaultTimeout, Failures: DefaultFailures, ErrorRate: DefaultErrorRate}
 }
 
 // project reads the whole file.
@@ -266,6 +269,9 @@ func (r *reader) server(v value) Server {
 			r.watch(e, &s.Watch)
 		}
 	}
+	if _, written := r.src.Keys[v.path+".ready.latency"]; s.Ready.Kind == ProbeHTTP && !written && !compiles(r.fsys, s) {
+		s.Ready.Latency = DefaultLatency
+	}
 	if len(s.Ports) > 0 { // a probe of the first port follows it when it is moved
 		first := joinHostPort("localhost", s.Ports[0].Number)
 		for _, p := range []*Probe{&s.Ready, s.Live} {
@@ -283,6 +289,17 @@ func (r *reader) server(v value) Server {
 		}
 	}
 	return s
+}
+
+// compiles reports whether a server is known to compile on demand, by its
+// command or by the script that this names.
+func compiles(fsys fs.FS, s Server) bool {
+	for _, text := range append(scriptsOf(fsys, s.Dir, s.Command), strings.Join(s.Command, " ")) {
+		if fw, ok := recognise(text); ok && fw.compiles {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *reader) command(v value, shell *value, s *Server) {
@@ -493,7 +510,11 @@ func (r *reader) probe(v value, p Probe) Probe {
 		case "timeout":
 			p.Timeout = r.pause(e, p.Timeout, leastTimeout)
 		case "latency":
-			p.Latency = r.pause(e, p.Latency, leastTimeout)
+			p.Latency = r.latency(e, p.Latency)
+		case "error_rate":
+			if rate, ok := r.percentage(e, leastErrorRate); ok {
+				p.ErrorRate = rate
+			}
 		case "failures":
 			if n, ok := r.integer(e, 1, mostFailures); ok {
 				p.Failures = n
@@ -562,6 +583,14 @@ func (r *reader) pause(v value, otherwise, least time.Duration) time.Duration {
 		return d
 	}
 	return otherwise
+}
+
+// latency reads a bound; 0 is none.
+func (r *reader) latency(v value, otherwise time.Duration) time.Duration {
+	if v.text == "0" || v.text == "0s" {
+		return 0
+	}
+	return r.pause(v, otherwise, leastTimeout)
 }
 
 func (r *reader) statuses(v value) []int {

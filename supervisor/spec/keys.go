@@ -13,8 +13,9 @@ const (
 	FormInteger  Form = "integer"
 	FormNumber   Form = "number" // with or without a fraction
 	FormBoolean  Form = "boolean"
-	FormDuration Form = "duration" // 10s, 1m30s; see parseDuration
-	FormSize     Form = "size"     // 512MB, 1.5GB; see parseSize
+	FormDuration Form = "duration"   // 10s, 1m30s; see parseDuration
+	FormSize     Form = "size"       // 512MB, 1.5GB; see parseSize
+	FormPercent  Form = "percentage" // 1%, 0.5%
 	FormList     Form = "list"
 	FormMap      Form = "map"
 	FormNothing  Form = "nothing" // the key alone says it
@@ -65,11 +66,12 @@ var Keys = []Key{
 	{Path: "servers.*.ready.status", Forms: forms(FormInteger, FormList), Default: "[200, 204]", Doc: "http: the accepted statuses"},
 	{Path: "servers.*.ready.json", Forms: forms(FormMap), Doc: "http: members that the JSON body must have"},
 	{Path: "servers.*.ready.json.*", Forms: forms(FormText, FormInteger, FormNumber, FormBoolean), Doc: "the value one member must have"},
-	{Path: "servers.*.ready.latency", Forms: forms(FormDuration), Doc: "http: an answer that takes longer makes the server unhealthy"},
+	{Path: "servers.*.ready.latency", Forms: forms(FormDuration), Doc: "http: an answer that takes longer makes a ready server unhealthy; 1s, 0 for no bound; none for servers known to compile on demand"},
 	{Path: "servers.*.ready.within", Forms: forms(FormDuration), Default: "10s", Doc: "how long a start may take", Also: []string{"start_period", "initial_delay"}},
 	{Path: "servers.*.ready.every", Forms: forms(FormDuration), Default: "5s", Doc: "the pause between probes once ready", Also: []string{"interval", "period"}},
 	{Path: "servers.*.ready.timeout", Forms: forms(FormDuration), Default: "5s", Doc: "how long one probe may take"},
 	{Path: "servers.*.ready.failures", Forms: forms(FormInteger), Default: "3", Doc: "failed probes in a row that make the server unhealthy", Also: []string{"retries", "threshold"}},
+	{Path: "servers.*.ready.error_rate", Forms: forms(FormPercent), Default: "1%", Doc: "more of its probes failing, though never enough in a row, makes the server unhealthy; 100% allows any", Also: []string{"errors", "error_percent"}},
 	{Path: "servers.*.live", Forms: forms(FormMap), Doc: "a probe whose failures restart the server; none unless given", Also: []string{"liveness", "liveness_probe"}},
 	{Path: "servers.*.live.http", Forms: forms(FormText), Doc: "a path on the first port, or an http:// URL on loopback, that must answer", Also: []string{"url", "path"}},
 	{Path: "servers.*.live.tcp", Forms: forms(FormText, FormInteger, FormNothing), Doc: "a port or host:port that must accept connections", Also: []string{"port"}},
@@ -77,7 +79,7 @@ var Keys = []Key{
 	{Path: "servers.*.live.status", Forms: forms(FormInteger, FormList), Default: "[200, 204]", Doc: "http: the accepted statuses"},
 	{Path: "servers.*.live.json", Forms: forms(FormMap), Doc: "http: members that the JSON body must have"},
 	{Path: "servers.*.live.json.*", Forms: forms(FormText, FormInteger, FormNumber, FormBoolean), Doc: "the value one member must have"},
-	{Path: "servers.*.live.latency", Forms: forms(FormDuration), Doc: "http: an answer that takes longer counts as a failure"},
+	{Path: "servers.*.live.latency", Forms: forms(FormDuration), Doc: "http: the bound of latency; a slower answer is still an answer, and restarts nothing"},
 	{Path: "servers.*.live.every", Forms: forms(FormDuration), Default: "5s", Doc: "the pause between probes", Also: []string{"interval", "period"}},
 	{Path: "servers.*.live.timeout", Forms: forms(FormDuration), Default: "5s", Doc: "how long one probe may take"},
 	{Path: "servers.*.live.failures", Forms: forms(FormInteger), Default: "3", Doc: "failed probes in a row that restart the server", Also: []string{"retries", "threshold"}},

@@ -55,14 +55,14 @@ func TestExample(t *testing.T) {
 	}
 	l := valid(t, Load(files(FileName, string(text), "backend/x", "", "frontend/x", ""), "proj", nil))
 	p := l.Project
-	if p.Name != "shop" || p.HTTP != "127.0.0.1:9000" || p.Detected || len(p.Servers) != 3 || len(p.Dependencies) != 1 {
+	if p.Name != "shop" || p.HTTP != "127.0.0.1:9000" || p.Detected || len(p.Servers) != 3 || len(p.Dependencies) != 4 {
 		t.Errorf("project %+v", p)
 	}
 	want := Server{
 		Name: "api", Command: []string{"npm", "run", "dev"}, Text: "npm run dev", Dir: "backend",
 		Ports: []Port{{4000, Ask, OwnerTree}}, Env: map[string]string{"LOG_LEVEL": "debug"}, EnvFiles: []string{".env"},
 		Ready: Probe{Kind: ProbeHTTP, HTTP: "/api/health", Status: []int{200, 204}, JSON: map[string]string{"status": "ok"},
-			Latency: time.Second, Within: 10 * time.Second, Every: 5 * time.Second, Timeout: 5 * time.Second, Failures: 3},
+			Latency: time.Second, Within: 10 * time.Second, Every: 5 * time.Second, Timeout: 5 * time.Second, Failures: 3, ErrorRate: 0.01},
 		Live:      &Probe{Kind: ProbeHTTP, HTTP: "/api/health", Status: []int{200, 204}, Every: 5 * time.Second, Timeout: 5 * time.Second, Failures: 3},
 		DependsOn: []string{"postgres"},
 		Restart: Restart{On: OnFailure, Delay: 2 * time.Second, MaxDelay: time.Minute, ResetAfter: time.Minute,
@@ -84,7 +84,7 @@ func TestExample(t *testing.T) {
 	if !reflect.DeepEqual(worker.Command, []string{"bash", "-c", "node worker.js | tee worker.log"}) || worker.Ready.Kind != ProbeNone || worker.Ready.Default {
 		t.Errorf("worker %+v", worker)
 	}
-	if d := p.Dependencies[0]; d != (Dependency{"postgres", "postgres", "postgres://localhost:5432/app", "localhost:5432", 5 * time.Second}) {
+	if d := p.Dependencies[0]; d != (Dependency{"postgres", "postgres", "postgres://app:secret@localhost:5432/app", "localhost:5432", 5 * time.Second}) {
 		t.Errorf("dependency %+v", d)
 	}
 }
@@ -336,13 +336,13 @@ func TestProbes(t *testing.T) {
 		{"{command: a, ready: {exec: pg_isready -h $HOST}}", Probe{Kind: ProbeExec, Exec: []string{"pg_isready", "-h", "$HOST"}}},
 		{"{command: a, ready: {exec: [a, 'b c']}}", Probe{Kind: ProbeExec, Exec: []string{"a", "b c"}}},
 		{"{command: a, ready: {log: 'ready in \\d+'}}", Probe{Kind: ProbeLog, Log: `ready in \d+`}},
-		{`{command: a, ready: {http: "http://localhost:80/x"}}`, Probe{Kind: ProbeHTTP, HTTP: "http://localhost:80/x", Status: []int{200, 204}}},
+		{`{command: a, ready: {http: "http://localhost:80/x"}}`, Probe{Kind: ProbeHTTP, HTTP: "http://localhost:80/x", Status: []int{200, 204}, Latency: time.Second}},
 		{"{command: a, port: 80, ready: {http: /, status: 200, json: {a: 1, b: true}, latency: 500ms}}",
 			Probe{Kind: ProbeHTTP, HTTP: "/", Status: []int{200}, JSON: map[string]string{"a": "1", "b": "true"}, Latency: 500 * time.Millisecond}},
 	}
 	for _, tt := range tests {
 		want := tt.want
-		want.Within, want.Every, want.Timeout, want.Failures = DefaultWithin, DefaultReadyEvery, DefaultTimeout, DefaultFailures
+		want.Within, want.Every, want.Timeout, want.Failures, want.ErrorRate = DefaultWithin, DefaultReadyEvery, DefaultTimeout, DefaultFailures, DefaultErrorRate
 		if d := cmp.Diff(want, server(t, tt.entry).Ready); d != "" {
 			t.Errorf("%s (- expected, + found):\n%s", tt.entry, d)
 		}
@@ -351,6 +351,33 @@ func TestProbes(t *testing.T) {
 
 // TestTCPProbeFollowsOverride: a probe that names the first port's number in
 // the file means that port, also when the environment moves it.
+// HEALTH-3: each bound has a default and can be set; a server that compiles on
+// demand has none of latency.
+func TestHEALTH3BoundsOfReadiness(t *testing.T) {
+	const manifest = `{"scripts": {"dev": "next dev --turbo", "api": "node api.js"}}`
+	for _, tt := range []struct {
+		entry   string
+		latency time.Duration
+		rate    float64
+	}{
+		{"{command: node a.js, port: 80, ready: {http: /}}", time.Second, 0.01},
+		{"{command: npm run api, port: 80, ready: {http: /}}", time.Second, 0.01},
+		{"{command: npm run dev, port: 80, ready: {http: /}}", 0, 0.01},
+		{"{command: npm run dev, port: 80, ready: {http: /, latency: 3s}}", 3 * time.Second, 0.01},
+		{"{command: vite dev, port: 80, ready: {http: /}}", 0, 0.01},
+		{"{command: next dev | cat, shell: sh, port: 80, ready: {http: /}}", 0, 0.01},
+		{"{command: a, port: 80, ready: {http: /, latency: 0}}", 0, 0.01},
+		{"{command: a, port: 80, ready: {http: /, latency: 0s, error_rate: 2.5%}}", 0, 0.025},
+		{"{command: a, port: 80, ready: {error_rate: 100%}}", 0, 1},
+		{"{command: a, port: 80}", 0, 0.01},
+	} {
+		l := valid(t, Load(files(FileName, "version: 1\nservers:\n  a: "+tt.entry+"\n", "package.json", manifest), "p", nil))
+		if ready := l.Project.Servers[0].Ready; ready.Latency != tt.latency || ready.ErrorRate != tt.rate {
+			t.Errorf("%s: latency %v, error rate %v", tt.entry, ready.Latency, ready.ErrorRate)
+		}
+	}
+}
+
 func TestTCPProbeFollowsOverride(t *testing.T) {
 	l := valid(t, Parse("version: 1\nservers: {web: {command: a, port: 3000, ready: {tcp: 3000}}}\n", "p", nil, lookup("DEV_PORT_WEB", "5000")))
 	if p := l.Project.Servers[0].Ready; p.TCP != "" || p.Kind != ProbeTCP {

@@ -334,6 +334,26 @@ func (r *reader) duration(v value, least, most time.Duration) (time.Duration, bo
 	return d, true
 }
 
+// percentage reads "1%" or "0.5%" as a part of 1.
+func (r *reader) percentage(v value, least float64) (float64, bool) {
+	const hint = "write it like 1% or 2.5%; 100% allows any"
+	if !v.scalar() {
+		r.wrong(v, "a percentage", hint)
+		return 0, false
+	}
+	number, ok := strings.CutSuffix(v.text, "%")
+	f, err := strconv.ParseFloat(number, 64)
+	if !ok || err != nil || !bareNumber.MatchString(number) {
+		r.bad(v, hint, "%s is not a percentage", quote(v.text))
+		return 0, false
+	}
+	if f /= 100; f < least || f > 1 {
+		r.bad(v, fmt.Sprintf("choose from %v%% to 100%%", 100*least), "%s can't be %s", v.name, v.text)
+		return 0, false
+	}
+	return f, true
+}
+
 func (r *reader) size(v value) (int64, bool) {
 	if !v.scalar() {
 		r.wrong(v, "a size", "write it like 512MB or 1.5GB")

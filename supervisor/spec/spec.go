@@ -169,7 +169,9 @@ type Probe struct {
 	Every    time.Duration     // pause between probes once ready (and of live)
 	Timeout  time.Duration     // of one probe
 	Failures int               // in a row, before it counts
-	Default  bool              // not written in the file
+	// ErrorRate is the part of the readiness probes that may fail; 1: any.
+	ErrorRate float64
+	Default   bool // not written in the file
 }
 
 // RestartOn says after which exits a server is started again.
@@ -235,6 +237,10 @@ const (
 	DefaultFailures  = 3
 	// DefaultReadyEvery is the pace of the readiness probe after its first pass.
 	DefaultReadyEvery = 5 * time.Second
+	// DefaultLatency and DefaultErrorRate are HEALTH-3's. A server that compiles
+	// on demand has no bound of latency: its answers take as long as that does.
+	DefaultLatency   = time.Second
+	DefaultErrorRate = 0.01
 	// DefaultTimeout bounds one probe (kubelet's default is also 1 s, which a
 	// dev server that compiles a page on demand misses).
 	DefaultTimeout = 5 * time.Second

@@ -41,8 +41,9 @@ race:
 	.ci/coverage 80 coverage/tests.txt coverage/binary.txt
 
 # The real thing: Next.js and Express from npm, as root (where we are root) and
-# as an ordinary user. It takes minutes and needs Node. The project is prepared
-# once and kept.
+# as an ordinary user; and PostgreSQL and Redis, from the distribution's packages
+# postgresql and redis-server, started by the tests. It takes minutes and needs
+# Node. The project is prepared once and kept.
 E2E_PROJECT ?= $(or $(TMPDIR),/tmp)/devside-e2e-project
 e2e:
 	@command -v npx >/dev/null || { echo "make e2e needs Node with npm and npx"; exit 1; }

@@ -201,9 +201,9 @@ const postgresURL = "postgres://me:" + secret + "@localhost:%d/app"
 func TestPostgres(t *testing.T) {
 	for _, test := range []struct{ code, message, want string }{
 		{"57P03", "the database system is starting up", "is starting up"},
-		{"57P03", "das Datenbanksystem startet", "is starting up"},
+		{"57P03", "das Datenbanksystem startet", "does not accept connections yet"},
 		{"57P03", "the database system is shutting down", "is shutting down"},
-		{"57P03", "the database system is in recovery mode", "is in recovery"},
+		{"57P03", "the database system is in recovery mode", "does not accept connections yet"},
 		{"57P01", "terminating connection due to administrator command", "is shutting down"},
 		{"28P01", "password authentication failed for user \"" + secret + "\"", "refused the password: authentication failed"},
 		{"28000", "role \"" + secret + "\" does not exist", "refused the user: authentication failed"},

@@ -93,14 +93,14 @@ func (p *postgresProbe) explain(err error) error {
 // any language, and names the user.
 func (p *postgresProbe) inWords(said *pgconn.PgError) string {
 	switch said.Code {
-	case "57P03": // cannot_connect_now; three states share the code, and differ in the text alone
+	case "57P03": // cannot_connect_now; several states share the code, and differ in the text alone
 		switch text := strings.ToLower(said.Message); {
 		case strings.Contains(text, "shutting down"):
 			return "is shutting down"
-		case strings.Contains(text, "recovery"):
-			return "is in recovery and does not accept connections yet"
+		case strings.Contains(text, "starting up"):
+			return "is starting up"
 		}
-		return "is starting up"
+		return "does not accept connections yet"
 	case "57P01", "57P02":
 		return "is shutting down"
 	case "28P01":

@@ -21,6 +21,8 @@ import (
 // ask have a few dozen bytes.
 const maxReply = 4 << 10
 
+const redisName = "Redis"
+
 // redisProbe passes when a Redis answers PING, after AUTH and SELECT where the
 // URL has a password and a database. Three commands of RESP2 are fewer lines
 // than the settings that a client library would need in order to keep no pool,
@@ -79,10 +81,10 @@ func (p *redisProbe) Look(ctx context.Context) error {
 		case errors.Is(ctx.Err(), context.Canceled):
 			return context.Canceled
 		case err != nil:
-			return unanswered(err, "Redis", p.where)
+			return unanswered(err, redisName, p.where)
 		}
 		if problem := p.inWords(c[0], reply); problem != "" {
-			return fmt.Errorf("Redis on %s %s", p.where, problem)
+			return fmt.Errorf("%s on %s %s", redisName, p.where, problem)
 		}
 	}
 	return nil

@@ -60,13 +60,18 @@ func listen(t *testing.T, addr string) (port int) {
 // closedPort is a port that nobody listens on.
 func closedPort(t *testing.T) int {
 	t.Helper()
+	// An outgoing connection has the number, so that nobody listens there while
+	// the test runs: a listener that was closed has given it to the next one.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	return port
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(); l.Close() })
+	return conn.LocalAddr().(*net.TCPAddr).Port
 }
 
 func wantError(t *testing.T, err error, want string) {

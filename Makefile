@@ -15,7 +15,7 @@ STATICCHECK := v0.8.2
 # unless it is told. It changes nothing for an ordinary user.
 export DEVSIDE_ALLOW_ROOT = 1
 
-.PHONY: all build demo test race e2e bench lint check clean
+.PHONY: all build demo test race chaos e2e bench lint check clean
 
 all: build
 
@@ -39,6 +39,13 @@ race:
 	DEVSIDE_COVER=$(CURDIR)/coverage/binary CGO_ENABLED=1 $(GO) test -race -count 1 -timeout 20m -coverprofile coverage/tests.txt ./...
 	$(GO) tool covdata textfmt -i coverage/binary -o coverage/binary.txt
 	.ci/coverage 80 coverage/tests.txt coverage/binary.txt
+
+# Random actions on a project of servers that misbehave: `make test` does each
+# kind once, this does many. It prints its seed first; with the same seed and as
+# many steps the same things are done again.
+CHAOS_STEPS ?= 1000
+chaos:
+	CHAOS_STEPS=$(CHAOS_STEPS) CHAOS_SEED=$(CHAOS_SEED) $(GO) test -run '^TestChaos$$' -v -count 1 -timeout 4h ./cmd/devside
 
 # The real thing: Next.js and Express from npm, as root (where we are root) and
 # as an ordinary user; and PostgreSQL and Redis, from the distribution's packages

@@ -36,6 +36,7 @@ type Group struct {
 	hurried  int            // calls of Hurry
 	replaced chan struct{}  // closed when the Apply under way has ended; nil: none is
 	last     bool           // nothing is started any more
+	coming   []string       // servers that the Apply under way has stopped and will start again
 	lent     map[int]string // ports that stand in for configured ones, and the server each was given to
 	others   map[string]int // by server: the port that a person has put in the place of its first
 }
@@ -106,6 +107,9 @@ func (g *Group) Apply(ctx context.Context, servers []spec.Server, asked bool) Ch
 			c.Restarted = append(c.Restarted, name)
 		}
 	}
+	g.mu.Lock()
+	g.coming = c.Restarted
+	g.mu.Unlock()
 	g.Stop(ctx, going, StopOptions{Message: "its configuration changed"})
 	g.replace(servers, c)
 	g.mu.Lock()
@@ -115,6 +119,9 @@ func (g *Group) Apply(ctx context.Context, servers []spec.Server, asked bool) Ch
 	for _, name := range c.Restarted {
 		g.start([]string{name}, StartOptions{Env: env[name], why: status.ReasonConfiguration, asked: asked}, false)
 	}
+	g.mu.Lock()
+	g.coming = nil
+	g.mu.Unlock()
 	g.changed()
 	return c
 }
@@ -250,7 +257,9 @@ func (g *Group) Snapshots() []Snapshot {
 	defer g.mu.Unlock()
 	out := make([]Snapshot, 0, len(g.order))
 	for _, name := range g.order {
-		out = append(out, g.members[name].snap)
+		s := g.members[name].snap
+		s.Wanted = s.Wanted || slices.Contains(g.coming, name)
+		out = append(out, s)
 	}
 	return out
 }

@@ -822,7 +822,7 @@ func (m machine) stopOutcome() (r Result, done bool) {
 
 // snapshot is the machine as others see it.
 func (m machine) snapshot() Snapshot {
-	s := Snapshot{Overdue: m.overdue, Stop: m.conf.Stop}
+	s := Snapshot{Overdue: m.overdue, Wanted: m.wanted(), Stop: m.conf.Stop}
 	s.Server = status.Server{
 		Name: m.conf.Name, State: m.state, Since: m.since, PID: m.pid, ReadyMs: m.readyMs,
 		Restarts: m.restarts, Crashes: m.crashes, LastExit: m.lastExit, Message: m.message,
@@ -837,6 +837,15 @@ func (m machine) snapshot() Snapshot {
 		}
 	}
 	return s
+}
+
+// wanted reports whether the server would run or come up by itself if nothing
+// happened to devside: what is to be started again when it does.
+func (m machine) wanted() bool {
+	if m.state == status.Stopping {
+		return m.again || m.liveness || m.own == ownRestart
+	}
+	return m.state.Active()
 }
 
 // asDependency is what dependents are told of this server. One that is

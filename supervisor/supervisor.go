@@ -42,6 +42,7 @@ type Snapshot struct {
 	Identity proc.Identity    // of the running leader; zero when none runs
 	Overdue  bool             // the current start has taken longer than `within`
 	Stop     spec.Stop        // how it is stopped, for the ledger
+	Wanted   bool             // it runs and is to go on, or is on its way to run again
 	process  Process          // that runs; nil: none
 	history  policy.History   // for the actor that takes this one's place
 }

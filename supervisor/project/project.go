@@ -77,7 +77,8 @@ type Project struct {
 	cleaning sync.Mutex // strays are looked for by one start, and the others wait
 	cleaned  bool       // once in a hub's life; guarded by cleaning
 
-	resume []string // what ran when an earlier hub was lost; taken by Restore
+	resume    []string // what ran when an earlier hub was lost and is not started again yet; loop's
+	restoring bool     // a client has asked for it; loop's
 
 	mu     sync.Mutex
 	subs   map[*Subscription]bool
@@ -179,10 +180,31 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	p.group.Apply(ctx, v.loaded.Project.Servers, true)
 	p.run, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.joined.Go(func() { p.loop(p.run) })
+	p.joined.Go(func() { p.forgetAfter(p.run, resumePatience) })
 	p.applying.Lock()
 	defer p.applying.Unlock()
 	p.watchDependencies(v.loaded.Project.Dependencies)
 	return p, nil
+}
+
+// resumePatience is how long what ran before an earlier hub was lost can be
+// asked for. A sidecar gives up after five attempts, within a quarter of that.
+const resumePatience = time.Minute
+
+// forgetAfter forgets what ran under an earlier hub if nobody who held it comes
+// back: a hub lost later must not start what nobody wanted of this one.
+func (p *Project) forgetAfter(ctx context.Context, patience time.Duration) {
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		p.update(func(*view) {
+			if !p.restoring {
+				p.resume = nil
+			}
+		})
+	case <-ctx.Done():
+	}
 }
 
 // maxEnvFile bounds an env file; real ones have a few KB.
@@ -256,7 +278,7 @@ const gather = 2 * time.Millisecond
 func (p *Project) loop(ctx context.Context) {
 	visible := time.NewTimer(time.Hour)
 	defer visible.Stop()
-	keeper := bookkeeper{}
+	keeper := bookkeeper{running: p.resume} // what the snapshot says
 	var gathered <-chan time.Time
 	for {
 		select {
@@ -329,8 +351,13 @@ func (p *Project) keepBooks(k *bookkeeper) {
 				Signal: s.Stop.Signal, GraceMs: s.Stop.Grace.Milliseconds(), Spare: s.Stop.Spare,
 			}})
 		}
-		if s.State.Active() && s.State != status.Stopping {
+		if s.Wanted {
 			running = append(running, s.Name)
+		}
+	}
+	for _, name := range p.resume { // to come back, or else they are forgotten if this hub dies, too
+		if !slices.Contains(running, name) {
+			running = append(running, name)
 		}
 	}
 	again := p.again.Swap(false)

@@ -191,13 +191,18 @@ func (p *Project) Active() bool {
 func (p *Project) Restore(ctx context.Context, env []string) {
 	var names []string
 	p.update(func(v *view) {
+		if p.restoring {
+			return // somebody else was quicker
+		}
+		p.restoring = true
 		for _, n := range p.resume {
 			if _, ok := p.group.Snapshot(n); ok {
 				names = append(names, n)
 			}
 		}
-		p.resume = nil
 	})
+	// They stand in the snapshot until they have been told to start.
+	defer p.update(func(*view) { p.resume = nil })
 	if len(names) == 0 {
 		return
 	}

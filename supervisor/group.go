@@ -110,7 +110,7 @@ func (g *Group) Apply(ctx context.Context, servers []spec.Server, asked bool) Ch
 	g.mu.Lock()
 	g.coming = c.Restarted
 	g.mu.Unlock()
-	g.Stop(ctx, going, StopOptions{Message: "its configuration changed"})
+	g.stopForGood(ctx, going)
 	g.replace(servers, c)
 	g.mu.Lock()
 	g.replaced = nil
@@ -124,6 +124,21 @@ func (g *Group) Apply(ctx context.Context, servers []spec.Server, asked bool) Ch
 	g.mu.Unlock()
 	g.changed()
 	return c
+}
+
+// stopForGood stops servers whose actors are to be replaced: an actor that ended
+// while its server runs would leave it to nobody. Only a restart of dependents
+// can overtake the stop, since no other start is taken meanwhile.
+func (g *Group) stopForGood(ctx context.Context, names []string) {
+	for len(names) > 0 {
+		var again []string
+		for _, r := range g.Stop(ctx, names, StopOptions{Message: "its configuration changed"}) {
+			if r.State != status.Stopped {
+				again = append(again, r.Name)
+			}
+		}
+		names = again
+	}
 }
 
 // wanted reports whether a server runs, or will by itself, or was told to a
@@ -215,6 +230,9 @@ func (g *Group) published(from *member, s Snapshot, d dependency) {
 // started anew: its `restart: {dependents: true}`. Each waits until it is ready.
 // g.mu is held.
 func (g *Group) restartDependents(name string) {
+	if g.last {
+		return
+	}
 	for _, server := range g.dependents(name) {
 		m := g.members[server.conf.Name]
 		switch m.snap.State {

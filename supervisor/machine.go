@@ -807,15 +807,20 @@ func (m machine) failureCode() string {
 	return CodeStopped
 }
 
-// stopOutcome says how a stop that is waited for stands.
+// stopOutcome says how a stop that is waited for stands. One that somebody's
+// later start has overtaken is over, too: waiting for the next stop could take
+// for ever.
 func (m machine) stopOutcome() (r Result, done bool) {
 	r = Result{Name: m.conf.Name, State: m.state}
-	if m.state != status.Stopped {
+	switch {
+	case m.state == status.Stopping:
 		return r, false
-	}
-	r.OK, r.Message = m.left == "", m.spared
-	if !r.OK {
+	case m.state != status.Stopped:
+		r.PID, r.Code, r.Message = m.pid, CodeNotStopped, "somebody asked for it to be started again while it was being stopped"
+	case m.left != "":
 		r.Code, r.Message = CodeNotStopped, m.left
+	default:
+		r.OK, r.Message = true, m.spared
 	}
 	return r, true
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"github.com/devside/devside/rpc"
 	"github.com/devside/devside/rpc/wire"
@@ -20,9 +19,12 @@ const maxHeldLogs = 1 << 20
 // attempt is a new link, so what an old one still sends is known as late.
 type link struct {
 	f    *folder
-	conn *rpc.Conn   // set before the keeper is told
-	told atomic.Bool // the hub has sent a snapshot by itself
+	conn *rpc.Conn // set before the keeper is told
 	logs logQueue
+
+	mu     sync.Mutex
+	told   bool   // the editor has had a snapshot of this link
+	newest uint64 // its sequence
 }
 
 func newLink(f *folder) *link {
@@ -87,12 +89,28 @@ func (l *link) firstStatus(ctx context.Context) {
 		l.f.s.log.Debug().Err(err).Str("root", l.f.real).Msg("first status")
 		return
 	}
-	if !l.told.Swap(true) {
-		l.f.s.send(wire.DidChangeStatus, raw)
-	}
+	l.tell(raw, true)
 	// The keeper may not have taken what came by itself: it can have come
 	// before the keeper knew of the link.
 	l.f.inbox.put(statusCame{link: l, raw: raw})
+}
+
+// tell sends a snapshot on, unless the editor has had a newer one: what the hub
+// sends by itself and what it answered to firstStatus come from two goroutines.
+// The answer is only for an editor that has had none.
+func (l *link) tell(raw json.RawMessage, answer bool) {
+	var st struct{ Sequence uint64 }
+	if err := json.Unmarshal(raw, &st); err != nil {
+		l.f.s.log.Warn().Err(err).Msg("read status")
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.told && (answer || st.Sequence < l.newest) {
+		return
+	}
+	l.told, l.newest = true, st.Sequence
+	l.f.s.send(wire.DidChangeStatus, raw)
 }
 
 // Accept takes what the hub sends, on that connection's read loop. A snapshot
@@ -101,8 +119,7 @@ func (l *link) firstStatus(ctx context.Context) {
 func (l *link) Accept(m rpc.Message) (rpc.Work, error) {
 	switch m.Method {
 	case wire.DidChangeStatus:
-		l.told.Store(true)
-		l.f.s.send(m.Method, m.Params)
+		l.tell(m.Params, false)
 		l.f.inbox.put(statusCame{link: l, raw: m.Params})
 		return nil, nil
 	case wire.DidLog:

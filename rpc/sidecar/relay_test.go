@@ -337,3 +337,30 @@ func TestLogsAreBoundedWhileTheEditorDoesNotRead(t *testing.T) {
 		t.Errorf("skipped %d and %d, want 5 and %d", got[0].Skipped, got[1].Skipped, want)
 	}
 }
+
+// TestAnOlderSnapshotNeverFollowsANewerOne: the answer to the first question and
+// what the hub sends by itself may be made at the same time.
+func TestAnOlderSnapshotNeverFollowsANewerOne(t *testing.T) {
+	inSession(t, func(l *lab) {
+		l.hub.status[l.root] = project(l.root, 4)
+		l.connect()
+		got := func(s *fakeeditor.State) (all []uint64) {
+			for _, m := range s.Messages {
+				var st status.Project
+				if m.Method == wire.DidChangeStatus && json.Unmarshal(m.Params, &st) == nil {
+					all = append(all, st.Sequence)
+				}
+			}
+			return all
+		}
+		l.Await("the answer", func(s *fakeeditor.State) bool { return slices.Contains(got(s), 4) })
+		l.hub.say(l.root, wire.DidChangeStatus, project(l.root, 3))
+		l.hub.say(l.root, wire.DidChangeStatus, project(l.root, 5))
+		l.Await("the newest", func(s *fakeeditor.State) bool { return slices.Contains(got(s), 5) })
+		l.Look(func(s *fakeeditor.State) {
+			if all := got(s); !slices.IsSorted(all) {
+				t.Errorf("snapshots came in the order %v", all)
+			}
+		})
+	})
+}

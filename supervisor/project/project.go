@@ -141,6 +141,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the project: %w", err), root.Close())
 	}
+	p.store.RemoveHalfWritten()
 	p.endLeftovers(ctx)
 	var b [8]byte
 	rand.Read(b[:]) //nolint:errcheck // never fails since Go 1.24

@@ -134,6 +134,7 @@ type machine struct {
 	epoch    int     // of the Group's last start that concerned this server
 	spawns   int     // in this request
 	overdue  bool    // the request has taken longer than `within`
+	timed    bool    // an overdueElapsed of the request is still to come
 	again    bool    // start again once stopped
 	liveness bool    // the stop under way is a failed liveness probe's: it counts as a crash
 	ended    bool    // the leader of the current run has ended
@@ -200,6 +201,9 @@ func (m machine) step(f fact, now time.Time, rnd float64) (machine, []action) {
 			s.notReady()
 		}
 	case overdueElapsed:
+		if f.request == s.request {
+			s.timed = false
+		}
 		if f.request == s.request && s.state != status.Ready {
 			s.overdue = true
 			if s.state == status.Starting && s.spawns == 1 && !s.ended {
@@ -278,7 +282,9 @@ func (s *stepper) startAsked(f startAsked) {
 			s.ask()
 			s.again, s.why = true, f.why
 			s.stop("restarting")
+			return
 		}
+		s.join()
 	case status.Stopping:
 		s.ask()
 		s.again, s.liveness, s.own, s.why = true, false, "", f.why
@@ -300,11 +306,28 @@ func (s *stepper) startAsked(f startAsked) {
 	}
 }
 
+// join lets a start wait for a run that is there already, for as long as a new
+// one would have had: a run that devside has begun by itself, or that was ready
+// once, has nobody who would end the wait.
+func (s *stepper) join() {
+	if s.state == status.Ready || s.overdue || s.timed {
+		return
+	}
+	s.request++
+	s.lateAfterWithin()
+}
+
+// lateAfterWithin ends the wait for the request when it has taken too long.
+func (s *stepper) lateAfterWithin() {
+	s.timed = true
+	s.do(after{s.conf.Ready.Within, overdueElapsed{s.request}})
+}
+
 // ask begins a start by a person: what was held against the server is
 // forgotten, but for the crashes of the last hour.
 func (s *stepper) ask() {
 	s.request++
-	s.spawns, s.overdue, s.why = 0, false, ""
+	s.spawns, s.overdue, s.timed, s.why = 0, false, false, ""
 	s.history = s.history.Reset()
 	clear(s.problems)
 }
@@ -339,7 +362,7 @@ func (s *stepper) spawn() {
 	s.run++
 	s.spawns++
 	if s.spawns == 1 {
-		s.do(after{s.conf.Ready.Within, overdueElapsed{s.request}})
+		s.lateAfterWithin()
 	}
 	s.alive, s.ended, s.liveness, s.again, s.own = true, false, false, false, ""
 	s.memory = policy.Memory{}
@@ -539,6 +562,7 @@ func (s *stepper) becomeReady() {
 
 func (s *stepper) healthyAgain() {
 	delete(s.problems, status.NotHealthy)
+	s.overdue = false
 	s.enter(status.Ready, "", "")
 	s.say(status.HappenedReady, s.conf.Name+" is ready again")
 }

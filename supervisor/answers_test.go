@@ -1,10 +1,12 @@
 package supervisor
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/devside/devside/supervisor/proc"
 	"github.com/devside/devside/supervisor/spec"
 	"github.com/devside/devside/supervisor/status"
 )
@@ -42,7 +44,7 @@ func TestAnOvertakenStopLeavesNoRunToNobody(t *testing.T) {
 		time.AfterFunc(time.Second, func() { old.box.put(askStart{fact: startAsked{force: true}}) })
 		next := conf("api")
 		next.Env = map[string]string{"LOG_LEVEL": "debug"}
-		g.Apply(t.Context(), []spec.Server{next})
+		g.Apply(t.Context(), []spec.Server{next}, false)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if got := states(g); got != "api=ready" {
@@ -59,4 +61,42 @@ func TestAnOvertakenStopLeavesNoRunToNobody(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAStartThatJoinsARunIsAnsweredWithin: a run that was ready once, or that
+// was begun by an automatic restart, may never be ready again.
+func TestAStartThatJoinsARunIsAnsweredWithin(t *testing.T) {
+	for name, lose := range map[string]func(r *room){
+		"readiness lost": func(r *room) { r.set(func() { r.sick["api"] = true }) },
+		"restarted by itself": func(r *room) {
+			r.set(func() { r.sick["api"] = true })
+			r.last("api").die(proc.Exit{Code: 1})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, []spec.Server{conf("api")}, func(t *testing.T, r *room, g *Group) {
+				g.Start(t.Context(), []string{"api"}, StartOptions{})
+				within := g.members["api"].server.conf.Ready.Within
+				time.Sleep(within + time.Minute)
+				lose(r)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				for range 2 { // the second one is told at once what is known by then
+					began := time.Now()
+					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+					defer cancel()
+					results, _ := g.Start(ctx, []string{"api"}, StartOptions{})
+					if took := time.Since(began); results[0].OK || results[0].Code != CodeNotReady || took > within {
+						t.Errorf("%+v after %v", results[0], took)
+					}
+				}
+				r.set(func() { r.sick["api"] = false })
+				time.Sleep(time.Minute)
+				results, _ := g.Start(t.Context(), []string{"api"}, StartOptions{})
+				if !results[0].OK || len(r.runs["api"]) > 2 {
+					t.Errorf("ready again: %+v, started %d times", results[0], len(r.runs["api"]))
+				}
+			})
+		})
+	}
 }

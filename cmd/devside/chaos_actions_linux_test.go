@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // An action of the chaos test: what is done, to which servers, and a number for
@@ -120,13 +121,13 @@ func (c *chaos) do(a action) string {
 	case "hurry":
 		return c.hurry(a)
 	case "kill leader":
-		return c.signalOne(a, syscallKill, true)
+		return c.signalOne(a, syscall.SIGKILL, true)
 	case "kill descendant":
-		return c.signalOne(a, syscallKill, false)
+		return c.signalOne(a, syscall.SIGKILL, false)
 	case "pause leader":
-		return c.signalOne(a, syscallStop, true)
+		return c.signalOne(a, syscall.SIGSTOP, true)
 	case "pause descendant":
-		return c.signalOne(a, syscallStop, false)
+		return c.signalOne(a, syscall.SIGSTOP, false)
 	case "resume":
 		return c.resume()
 	case "kill hub", "kill guardian", "kill both":

@@ -20,8 +20,6 @@ import (
 	"github.com/devside/devside/supervisor/status"
 )
 
-type fakeError = fakeeditor.Error
-
 // found is a living process of a server.
 type found struct {
 	id           proc.Identity

@@ -54,7 +54,7 @@ chaos:
 E2E_PROJECT ?= $(or $(TMPDIR),/tmp)/devside-e2e-project
 e2e:
 	@command -v npx >/dev/null || { echo "make e2e needs Node with npm and npx"; exit 1; }
-	DEVSIDE_E2E_PROJECT=$(E2E_PROJECT) $(GO) test -tags e2e -run '^TestE2E' -v -count 1 -timeout 30m ./cmd/devside
+	DEVSIDE_E2E_PROJECT=$(E2E_PROJECT) $(GO) test -tags e2e -run '^TestE2E' -v -count 1 -timeout 30m ./cmd/devside ./supervisor/logs
 
 # devside beside a bare baseline in the same run: machines are noisy, only the
 # ratios mean something.
@@ -63,7 +63,7 @@ bench: build
 
 lint:
 	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
-	$(GO) vet ./... && $(GO) vet -tags e2e ./cmd/devside
+	$(GO) vet ./... && $(GO) vet -tags e2e ./cmd/devside ./supervisor/logs
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
 	$(GO) mod tidy -diff

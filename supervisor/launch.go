@@ -21,6 +21,8 @@ type Launch struct {
 	Marker string
 	Log    *logs.Log
 	Run    int
+	// Secrets are what its output must not show; nil: nothing.
+	Secrets *logs.Secrets
 }
 
 // Launcher returns what starts real processes. Each gets pipes of its own: its
@@ -59,7 +61,7 @@ func Launcher(tracker *proc.Tracker, log zerolog.Logger) func(Launch) (Process, 
 		p.Process = process
 		for i, stream := range []string{"stdout", "stderr"} {
 			p.drained.Go(func() {
-				err := logs.Drain(p.ours[i+1], l.Log, stream, l.Run, time.Now, nil)
+				err := logs.Drain(p.ours[i+1], l.Log, stream, l.Run, l.Secrets, time.Now)
 				if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 					log.Warn().Err(err).Str("stream", stream).Msg("read the output")
 				}

@@ -81,7 +81,7 @@ func (l *Log) resize(ring, blocks int) {
 		kept := l.appendTo(make([]byte, 0, l.end-l.start), l.start, l.end)
 		l.ring = make([]byte, ring)
 		if ring > 0 {
-			l.store(l.start, kept)
+			l.copyIn(l.start, kept)
 		}
 	}
 	if blocks == len(l.blocks) {

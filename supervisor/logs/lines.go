@@ -36,7 +36,9 @@ type Line struct {
 
 // Query chooses lines. The zero value asks for the newest DefaultLines.
 type Query struct {
-	Lines int            // at most, the newest; 0: DefaultLines; more than MaxLines counts as MaxLines
+	// Lines is how many at most, the newest; 0: DefaultLines; more than MaxLines
+	// counts as MaxLines. An answer has 4 MiB of text at most.
+	Lines int
 	Since time.Time      // none older than this
 	Grep  *regexp.Regexp // must match the text without escape sequences
 	Run   int            // of this run only; 0: of all; -1: of the run before the last, and so on
@@ -61,7 +63,7 @@ func (e *NoRunError) Error() string {
 // Lines returns the lines that the query chooses, oldest first. A last line
 // without its newline is among them.
 func (l *Log) Lines(q Query) ([]Line, error) {
-	c, lines, _, err := l.newest(q, nil)
+	c, lines, _, err := l.recall(q)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func (l *Log) Lines(q Query) ([]Line, error) {
 // between the two no line is missing, none comes twice. A line without its
 // newline is left to the follower.
 func (l *Log) LinesThenFollow(q Query) ([]Line, *Follower, error) {
-	c, lines, end, err := l.newest(q, nil)
+	c, lines, end, err := l.recall(q)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,74 +96,129 @@ func (l *Log) Tail(n int) []string {
 	if n <= 0 || run == 0 {
 		return []string{}
 	}
-	c, lines, _, err := l.newest(Query{Lines: n, Run: run}, func(stream string) bool { return stream != Devside })
+	newest, err := l.newest(Query{Lines: n, Run: run}, func(stream string) bool { return stream != Devside })
 	if err != nil {
 		return []string{}
 	}
 	texts := []string{}
-	for _, line := range c.flush(lines).result() {
+	for _, line := range newest.cutter.flush(newest.lines).result() {
 		texts = append(texts, StripANSI(line.Text))
 	}
 	return texts
 }
 
-// newest cuts as much of the newest output as the query needs. It returns the
-// cutter as it stands at offset end, and the lines found.
-func (l *Log) newest(q Query, stream func(string) bool) (*cutter, *chosen, int64, error) {
+// complete fills in what a query leaves open.
+func (q *Query) complete() error {
 	if q.Lines < 0 {
-		return nil, nil, 0, errors.New("read log: the number of lines is negative")
+		return errors.New("read log: the number of lines is negative")
 	}
 	if q.Lines == 0 {
 		q.Lines = DefaultLines
 	}
 	q.Lines = min(q.Lines, MaxLines)
+	return nil
+}
+
+// countBack turns a run that counts back into its number.
+func (q *Query) countBack(lastRun int) error {
+	if q.Run >= 0 {
+		return nil
+	}
+	q.Run += lastRun
+	if q.Run < 1 {
+		return &NoRunError{Run: q.Run, Last: lastRun}
+	}
+	return nil
+}
+
+// recall answers from memory, and from the files where that is not enough. It
+// returns the cutter as it stands at offset end, and the lines found.
+func (l *Log) recall(q Query) (*cutter, *chosen, int64, error) {
+	if err := q.complete(); err != nil {
+		return nil, nil, 0, err
+	}
+	l.mu.Lock()
+	err := q.countBack(l.lastRun)
+	l.mu.Unlock()
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	n, err := l.newest(q, nil)
+	var none *NoRunError
+	if err == nil && (n.enough || l.file == nil) || err != nil && (l.file == nil || !errors.As(err, &none)) {
+		return n.cutter, n.lines, n.end, err
+	}
+	l.file.flush(diskPatience)
+	h, err := openHistory(l.file.files.rooted(), l.file.server)
+	if err != nil {
+		return nil, nil, 0, fmt.Errorf("read log: %w", err)
+	}
+	defer h.Close()
+	c, lines, oldest, err := h.recall(q, n.from, n.pieces)
+	if err != nil {
+		return nil, nil, 0, fmt.Errorf("read log: %w", err)
+	}
+	if q.Run != 0 && len(lines.kept) == 0 && q.Run < n.lastRun && !c.holds(q.Run) {
+		return nil, nil, 0, &NoRunError{Run: q.Run, Oldest: oldest, Last: n.lastRun}
+	}
+	return c, lines, n.end, nil
+}
+
+// newest is what the ring says to a query.
+type newest struct {
+	cutter  *cutter
+	lines   *chosen
+	pieces  []piece // what was cut
+	from    int64   // offset of the first
+	end     int64
+	lastRun int
+	enough  bool // older output would change nothing
+}
+
+// newest cuts as much of the newest output in memory as the query needs. With a
+// NoRunError, pieces are all that is in memory.
+func (l *Log) newest(q Query, stream func(string) bool) (n newest, err error) {
 	var buf []byte
 	for span := int64(lineGuess * q.Lines); ; span *= 4 {
 		l.mu.Lock()
-		if err := l.resolveRun(&q); err != nil {
-			l.mu.Unlock()
-			return nil, nil, 0, err
+		err = l.hasRun(q.Run)
+		n.from = max(l.start, l.end-span)
+		if err != nil {
+			n.from = l.start
 		}
-		from := max(l.start, l.end-span)
-		whole := from == l.start
-		var pieces []piece
-		var end int64
-		pieces, buf, end = l.copyOut(buf, from, int(l.end-from))
+		whole := n.from == l.start
+		n.pieces, buf, n.end = l.copyOut(buf, n.from, int(l.end-n.from))
+		n.lastRun = l.lastRun
 		l.mu.Unlock()
-
-		if !whole && len(pieces) > 0 {
-			oldest := pieces[0]
-			whole = q.Run > oldest.run || oldest.at < q.Since.UnixNano() && !q.Since.IsZero()
+		if err != nil {
+			return n, err
 		}
-		lines := &chosen{Query: q, stream: stream}
-		c := &cutter{whole: true}
-		for _, p := range pieces {
-			c.feed(p, lines.add)
+		if len(n.pieces) > 0 {
+			oldest := n.pieces[0]
+			n.enough = q.Run > oldest.run || oldest.at < q.Since.UnixNano() && !q.Since.IsZero()
 		}
-		c.whole = false
-		if whole || len(lines.kept) >= q.Lines {
-			return c, lines, end, nil
+		n.lines = &chosen{Query: q, stream: stream}
+		n.cutter = &cutter{whole: true}
+		for _, p := range n.pieces {
+			n.cutter.feed(p, n.lines.add)
+		}
+		n.cutter.whole = false
+		n.enough = n.enough || len(n.lines.kept) >= q.Lines
+		if whole || n.enough {
+			return n, nil
 		}
 	}
 }
 
-// resolveRun turns a run that counts back into its number. The caller holds l.mu.
-func (l *Log) resolveRun(q *Query) error {
-	if q.Run == 0 {
-		return nil
-	}
-	if q.Run < 0 {
-		q.Run += l.lastRun
-		if q.Run < 1 {
-			return &NoRunError{Run: q.Run, Last: l.lastRun}
-		}
-	}
+// hasRun says that a run's output is not in memory, and can't come any more.
+// The caller holds l.mu.
+func (l *Log) hasRun(run int) error {
 	oldest := 0
 	if l.count > 0 {
 		oldest = int(l.block(0).run)
 	}
-	if q.Run < oldest || q.Run < l.lastRun && oldest == 0 {
-		return &NoRunError{Run: q.Run, Oldest: oldest, Last: l.lastRun}
+	if run != 0 && (run < oldest || run < l.lastRun && oldest == 0) {
+		return &NoRunError{Run: run, Oldest: oldest, Last: l.lastRun}
 	}
 	return nil
 }
@@ -171,6 +228,7 @@ type chosen struct {
 	Query
 	stream func(string) bool // nil: all
 	kept   []Line
+	bytes  int // of text in kept
 }
 
 func (c *chosen) add(line Line) {
@@ -182,9 +240,16 @@ func (c *chosen) add(line Line) {
 		return
 	}
 	if len(c.kept) >= 2*c.Query.Lines {
+		for _, old := range c.kept[:len(c.kept)-c.Query.Lines] {
+			c.bytes -= len(old.Text)
+		}
 		c.kept = append(c.kept[:0], c.kept[len(c.kept)-c.Query.Lines:]...)
 	}
 	c.kept = append(c.kept, line)
+	for c.bytes += len(line.Text); c.bytes > mostText && len(c.kept) > 1; c.kept = c.kept[1:] {
+		c.bytes -= len(c.kept[0].Text)
+		c.kept[0] = Line{}
+	}
 }
 
 func (c *chosen) result() []Line {
@@ -331,6 +396,11 @@ func (c *cutter) show(before time.Time, emit func(Line)) {
 		o.emit(o.text, emit)
 		o.text, o.shown = o.text[:0], true
 	}
+}
+
+// holds reports whether a line of a run is open.
+func (c *cutter) holds(run int) bool {
+	return slices.ContainsFunc(c.open, func(o partial) bool { return o.run == run && len(o.text) > 0 })
 }
 
 // flush adds the open lines to those chosen.

@@ -1,16 +1,20 @@
 // Package logs keeps what a server prints: the newest output of each server in
-// memory, as raw blocks in a bounded ring, from which lines are cut when
-// somebody asks for them, and the goroutine body that reads a server's pipe
-// into it.
+// memory, as raw blocks in a bounded ring, and two weeks of it in files, from
+// both of which lines are cut when somebody asks for them; and the goroutine
+// body that reads a server's pipe into them.
 //
 // A writer never waits for a reader: a follower that is too slow loses output
-// and is told how much. Memory is bounded whatever a server prints, per server
-// by the ring's limit and for all servers together by a Budget. Escape
-// sequences are left in lines; StripANSI makes them harmless where they are
-// shown. Nothing here reads a file or knows of JSON.
+// and is told how much. It waits for a disk for a second at most: then the file
+// has a gap that says how much is missing, and why. Memory is bounded whatever a
+// server prints, per server by the ring's limit and for all servers together by
+// a Budget; so are the files, by Bounds. What a Secrets knows reaches neither.
+// Escape sequences are left in lines; StripANSI makes them harmless where they
+// are shown. A link in the place of a file is never followed. Nothing here knows
+// of JSON.
 //
-// Start reading at Log.Write, then the cutter in lines.go and Follower.Next in
-// follow.go.
+// Start reading at Log.Write, then the cutter in lines.go, Follower.Next in
+// follow.go, and for the files at file.add in file.go and history.recall in
+// history.go.
 package logs
 
 import (
@@ -66,19 +70,12 @@ type source struct {
 	open bool // its last byte was not a newline
 }
 
-// Sink takes what the ring takes: the seam for log files. Block is called in
-// the writer's goroutine after the ring has the block, in order within a
-// stream; block is valid during the call only.
-type Sink interface {
-	Block(stream string, run int, at time.Time, block []byte)
-}
-
 // Log is the newest output of one server, over all its runs. Its methods may be
 // called from several goroutines.
 type Log struct {
 	limit  int
 	budget *Budget
-	sink   Sink // set before the first write
+	file   *file // nil: in memory only
 
 	mu      sync.Mutex
 	closed  bool
@@ -113,13 +110,21 @@ func clampLimit(limit int) int {
 	return min(max(limit, minRing), maxLimit)
 }
 
-// SetSink gives the log a second destination. It must be called before the
-// first write.
-func (l *Log) SetSink(s Sink) { l.sink = s }
-
 // Write adds a block of output as it was read; the log copies it. It never
-// waits for a reader. A block may end anywhere, also within a line or a rune.
+// waits for a reader, and for the disk a second at most. A block may end
+// anywhere, also within a line or a rune.
 func (l *Log) Write(stream string, run int, at time.Time, block []byte) {
+	if l.file != nil {
+		l.file.room()
+	}
+	l.put(stream, run, at, block)
+	if l.file != nil {
+		l.file.writeSoon()
+	}
+}
+
+// put is Write without the waiting, and without the writing of the file.
+func (l *Log) put(stream string, run int, at time.Time, block []byte) {
 	if len(block) == 0 {
 		return
 	}
@@ -133,20 +138,32 @@ func (l *Log) Write(stream string, run int, at time.Time, block []byte) {
 		l.mu.Unlock()
 		return
 	}
-	l.put(l.streamIndex(stream), run, at.UnixNano(), block)
+	pos := l.end
+	head := l.store(l.streamIndex(stream), run, at.UnixNano(), block)
+	if l.file != nil {
+		l.file.add(pos, stream, run, at.UnixNano(), head, block) // here, so that the file has the ring's order
+	}
 	l.lastRun = max(l.lastRun, run)
 	for f := range l.waiting {
 		f.wake()
 	}
 	l.mu.Unlock()
-	if l.sink != nil {
-		l.sink.Block(stream, run, at, block)
-	}
 }
 
-// Say adds a line of devside's own.
+// LastRun is the greatest number of a run that the log knows of: of this hub's,
+// or of one before it.
+func (l *Log) LastRun() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lastRun
+}
+
+// Say adds a line of devside's own. It waits for nobody.
 func (l *Log) Say(run int, at time.Time, text string) {
-	l.Write(Devside, run, at, []byte(text+"\n"))
+	l.put(Devside, run, at, []byte(text+"\n"))
+	if l.file != nil {
+		l.file.writeSoon()
+	}
 }
 
 // Close frees the memory, for good: what was kept is gone, what is written
@@ -180,10 +197,12 @@ func (l *Log) streamIndex(name string) uint8 {
 
 func (l *Log) block(i int) *block { return &l.blocks[(l.first+i)%len(l.blocks)] }
 
-// put appends, dropping the oldest output as needed.
-func (l *Log) put(stream uint8, run int, at int64, data []byte) {
+// store appends, dropping the oldest output as needed. begins: the data begin a
+// line of their stream.
+func (l *Log) store(stream uint8, run int, at int64, data []byte) (begins bool) {
 	src := &l.streams[stream]
 	head := !src.open || src.run != run
+	begins = head
 	src.open, src.run = data[len(data)-1] != '\n', run
 	if over := len(data) - len(l.ring); over > 0 {
 		head = data[over-1] == '\n'
@@ -206,12 +225,13 @@ func (l *Log) put(stream uint8, run int, at int64, data []byte) {
 		l.count++
 		*l.block(l.count - 1) = block{off: l.end, at: at, n: int32(len(data)), run: int32(run), stream: stream, head: head}
 	}
-	l.store(l.end, data)
+	l.copyIn(l.end, data)
 	l.end += int64(len(data))
+	return begins
 }
 
-// store copies data to where offset off stands in the ring.
-func (l *Log) store(off int64, data []byte) {
+// copyIn copies data to where offset off stands in the ring.
+func (l *Log) copyIn(off int64, data []byte) {
 	at := int(off % int64(len(l.ring)))
 	n := copy(l.ring[at:], data)
 	copy(l.ring, data[n:])

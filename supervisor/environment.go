@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/devside/devside/supervisor/logs"
 	"github.com/devside/devside/supervisor/probe"
 	"github.com/devside/devside/supervisor/spec"
 )
@@ -17,19 +18,20 @@ func (s *Server) dir() string {
 	return filepath.Join(s.host.Root, filepath.FromSlash(s.conf.Dir))
 }
 
-// environment reads the env files and builds what the server starts with.
-func (s *Server) environment() ([]string, error) {
+// environment reads the env files and builds what the server starts with, and
+// which of it must not be seen.
+func (s *Server) environment() ([]string, *logs.Secrets, error) {
 	var files []spec.EnvVar
 	for _, name := range s.conf.EnvFiles {
 		file := path.Join(s.conf.Dir, name)
 		text, err := s.host.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("read the env file %s: %w", file, err)
+			return nil, nil, fmt.Errorf("read the env file %s: %w", file, err)
 		}
 		vars, _ := spec.ParseEnvFile(string(text))
 		files = append(files, vars...)
 	}
-	return environment(s.env, files, s.conf, s.ports, s.dir(), s.traceID), nil
+	return environment(s.env, files, s.conf, s.ports, s.dir(), s.traceID), logs.NewSecrets(secrets(files, s.dir())), nil
 }
 
 // environment puts together, later ones overruling earlier ones: the client's

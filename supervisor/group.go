@@ -21,7 +21,7 @@ import (
 type Group struct {
 	host    Host
 	changed func() // something was published; must not wait
-	newLog  func() *logs.Log
+	newLog  func(server string) *logs.Log
 	sampler *sampler
 
 	ctx        context.Context // ends the actors; see Close
@@ -30,7 +30,8 @@ type Group struct {
 
 	mu       sync.Mutex
 	members  map[string]*member
-	order    []string // of the configuration
+	logs     map[string]*logs.Log // also of servers that the configuration has no more: one may come back
+	order    []string             // of the configuration
 	external map[string]dependency
 	epoch    int
 	hurried  int            // calls of Hurry
@@ -45,6 +46,7 @@ type Group struct {
 type member struct {
 	server *Server
 	log    *logs.Log
+	before int // the last run of an earlier hub
 	cancel context.CancelFunc
 	snap   Snapshot
 	dep    dependency
@@ -61,9 +63,10 @@ type UnknownError struct {
 
 func (e *UnknownError) Error() string { return fmt.Sprintf("there is no server named %q", e.Name) }
 
-// NewGroup returns a group without servers. Close ends it.
-func NewGroup(host Host, newLog func() *logs.Log, changed func()) *Group {
-	g := &Group{host: host, changed: changed, newLog: newLog, members: map[string]*member{}, external: map[string]dependency{}, lent: map[int]string{}, others: map[string]int{}}
+// NewGroup returns a group without servers. Close ends it. newLog is asked once
+// for the log of each server; runs are counted on from its last.
+func NewGroup(host Host, newLog func(server string) *logs.Log, changed func()) *Group {
+	g := &Group{host: host, changed: changed, newLog: newLog, members: map[string]*member{}, logs: map[string]*logs.Log{}, external: map[string]dependency{}, lent: map[int]string{}, others: map[string]int{}}
 	g.ctx, g.cancel = context.WithCancel(context.Background()) // outlives every request; Close ends it
 	g.sampler = newSampler(host.Log, host.Measure, g.running)
 	if host.Measure != nil {
@@ -167,13 +170,12 @@ func (g *Group) replace(servers []spec.Server, c Changes) {
 		if known && !slices.Contains(c.Changed, conf.Name) {
 			continue
 		}
-		m := &member{gone: make(chan struct{})}
-		run := 0
+		m := &member{gone: make(chan struct{}), log: g.logOf(conf.Name)}
+		m.before = m.log.LastRun()
+		run := m.before
 		if known {
 			old.cancel()
-			m.log, run = old.log, old.snap.Run
-		} else {
-			m.log = g.newLog()
+			m.before, run = old.before, max(run, old.snap.Run)
 		}
 		m.server = newServer(g.host, conf, m.log, run, func(s Snapshot, d dependency) { g.published(m, s, d) })
 		if known {
@@ -201,12 +203,23 @@ func (g *Group) replace(servers []spec.Server, c Changes) {
 	}
 }
 
+// logOf returns the log of a server, the one it had before if it had one. g.mu
+// is held.
+func (g *Group) logOf(name string) *logs.Log {
+	l, ok := g.logs[name]
+	if !ok {
+		l = g.newLog(name)
+		g.logs[name] = l
+	}
+	return l
+}
+
 // published keeps an actor's news and tells those who wait for it. It runs on
 // the actor's goroutine.
 func (g *Group) published(from *member, s Snapshot, d dependency) {
 	g.mu.Lock()
 	news := from.dep != d
-	restarted := from.snap.Run > 0 && s.Run > from.snap.Run
+	restarted := from.snap.Run > from.before && s.Run > from.snap.Run
 	started := s.process != nil && from.snap.process != s.process
 	from.snap, from.dep = s, d
 	var tell []*Server

@@ -233,7 +233,7 @@ func (r *room) set(change func()) {
 func bubble(t *testing.T, servers []spec.Server, test func(t *testing.T, r *room, g *Group)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom()
-		g := NewGroup(r.host(), func() *logs.Log { return logs.New(0) }, func() {})
+		g := NewGroup(r.host(), func(string) *logs.Log { return logs.New(0) }, func() {})
 		for i := range servers {
 			servers[i].Ready.HTTP = servers[i].Name
 		}

@@ -119,7 +119,7 @@ func newRealGroup(t *testing.T, memory spec.Memory, args ...string) *realGroup {
 			}
 			return got
 		},
-	}, func() *logs.Log { return r.log }, func() {
+	}, func(string) *logs.Log { return r.log }, func() {
 		select {
 		case r.changed <- struct{}{}:
 		default:

@@ -93,7 +93,7 @@ func newNotifying(t *testing.T, args ...string) notifying {
 	h.Root, h.Start, h.NewProbe = t.TempDir(), launcher(t), probe.New
 	dir := t.TempDir()
 	h.Notify = func(server string) (*probe.Notify, error) { return probe.ListenNotify(dir, server) }
-	g := notifying{NewGroup(h, func() *logs.Log { return logs.New(0) }, func() {}), dir}
+	g := notifying{NewGroup(h, func(string) *logs.Log { return logs.New(0) }, func() {}), dir}
 	g.Apply(t.Context(), []spec.Server{conf("api", func(s *spec.Server) {
 		s.Command = append([]string{self(), child}, args...)
 		s.Ready = spec.Probe{Kind: spec.ProbeNotify, Within: patience, Every: time.Hour, Timeout: time.Second, Failures: 3}

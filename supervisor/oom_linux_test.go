@@ -61,7 +61,7 @@ func TestWhatTheKernelKilledForLackOfMemoryIsSaidToBe(t *testing.T) {
 		Root: t.TempDir(), Marker: "0123456789abcdef", Log: zerolog.Nop(),
 		Start: Launcher(tracker, zerolog.Nop()), Taken: port.Taken, NewProbe: probe.New,
 		OOMKills: func(bool) (uint64, error) { return proc.OOMKills() }, Happened: func(status.Event) {},
-	}, func() *logs.Log { return logs.New(0) }, func() {
+	}, func(string) *logs.Log { return logs.New(0) }, func() {
 		select {
 		case changed <- struct{}{}:
 		default:

@@ -18,7 +18,7 @@ func TestAProbeThatChangesNothingPublishesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var published atomic.Int64
 		r := newRoom()
-		g := NewGroup(r.host(), func() *logs.Log { return logs.New(0) }, func() { published.Add(1) })
+		g := NewGroup(r.host(), func(string) *logs.Log { return logs.New(0) }, func() { published.Add(1) })
 		c := conf("api")
 		c.Ready.HTTP = "api"
 		g.Apply(t.Context(), []spec.Server{c}, false)
@@ -67,7 +67,7 @@ func TestAStartingServerIsConnectedToWhenSomebodyListens(t *testing.T) {
 				glances.Add(1)
 				return open.Load(), known
 			}
-			g := NewGroup(h, func() *logs.Log { return logs.New(0) }, func() {})
+			g := NewGroup(h, func(string) *logs.Log { return logs.New(0) }, func() {})
 			c := conf("api", func(s *spec.Server) { s.Ports = []spec.Port{{Number: 4000}} })
 			g.Apply(t.Context(), []spec.Server{c}, false)
 			time.AfterFunc(time.Second, func() { open.Store(true) })
@@ -98,7 +98,7 @@ func TestANotReadyServerThatNeverListenedSaysSo(t *testing.T) {
 		h := newRoom().host()
 		h.NewProbe = func(spec.Probe, probe.Target) (probe.Probe, error) { return counting{&looks, &open}, nil }
 		h.Listening = func(int) (bool, bool) { return false, true }
-		g := NewGroup(h, func() *logs.Log { return logs.New(0) }, func() {})
+		g := NewGroup(h, func(string) *logs.Log { return logs.New(0) }, func() {})
 		g.Apply(t.Context(), []spec.Server{conf("api", func(s *spec.Server) { s.Ports = []spec.Port{{Number: 4000}} })}, false)
 		results, _ := g.Start(t.Context(), []string{"api"}, StartOptions{})
 		if results[0].Code != CodeNotReady || !strings.Contains(results[0].Message, "port 4000") && !strings.Contains(results[0].Message, "connection refused") {

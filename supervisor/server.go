@@ -72,8 +72,9 @@ type Server struct {
 
 	// Only the actor's goroutine touches what follows.
 	m          machine
-	env        []string // of the client that asked last
-	runEnv     []string // the whole environment of the current run
+	env        []string      // of the client that asked last
+	runEnv     []string      // the whole environment of the current run
+	secrets    *logs.Secrets // of the current run, or the last one
 	process    Process
 	notify     *probe.Notify      // of the current run; nil unless it is `ready: notify`
 	cancelRun  context.CancelFunc // ends probes and readers of the current run
@@ -305,7 +306,7 @@ func (s *Server) spawn(ctx context.Context, run int) fact {
 	if taken := s.takePorts(run); taken != nil {
 		return fail(*taken)
 	}
-	env, err := s.environment()
+	env, secrets, err := s.environment()
 	if err != nil {
 		p := status.NewProblem(status.CannotStart, s.conf.Name, err.Error(), time.Now())
 		p.Field, p.Hint = "env_file", "create the file, or take it out of env_file"
@@ -314,13 +315,15 @@ func (s *Server) spawn(ctx context.Context, run int) fact {
 	if env, err = s.listenNotify(env); err != nil {
 		return fail(status.NewProblem(status.CannotStart, s.conf.Name, fmt.Sprintf("%s can't be started with `ready: notify`: %v", s.conf.Name, err), time.Now()))
 	}
-	s.runEnv = env
+	s.runEnv, s.secrets = env, secrets
 	process, err := s.host.Start(Launch{
 		Argv: spec.Expand(s.conf.Command, lookup(env)), Dir: s.dir(), Env: env,
-		Marker: fmt.Sprintf("%s:%s:%d", s.host.Marker, s.conf.Name, run), Log: s.log, Run: run,
+		Marker: fmt.Sprintf("%s:%s:%d", s.host.Marker, s.conf.Name, run), Log: s.log, Run: run, Secrets: secrets,
 	})
 	if err != nil {
-		return fail(startProblem(s.conf, err))
+		p := startProblem(s.conf, err)
+		p.Message = secrets.String(p.Message) // a command may have been put together from one
+		return fail(p)
 	}
 	s.process = process
 	s.usage, s.shown, s.usageAt = proc.Usage{}, shown{}, time.Time{}
@@ -560,6 +563,7 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 		return
 	}
 	process := s.process
+	secrets := s.secrets // what a probe prints or gets as an answer may hold one
 	s.background.Go(func() {
 		began, passed, owned, wait, news := time.Now(), !gate, !gate, time.Duration(0), probe.News(p)
 		if !gate {
@@ -577,7 +581,7 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 				return
 			}
 			owned = err == nil || !gate // asked again when readiness was lost
-			s.box.put(tell(err))
+			s.box.put(tell(hide(secrets, err)))
 			var slow *probe.SlowError
 			passed = passed || err == nil || errors.As(err, &slow)
 			if conf.Kind == spec.ProbeNone {
@@ -590,6 +594,23 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 		}
 	})
 }
+
+// hide returns an error whose text has no secret in it.
+func hide(secrets *logs.Secrets, err error) error {
+	if err == nil || secrets == nil || secrets.String(err.Error()) == err.Error() {
+		return err
+	}
+	return &hidden{secrets.String(err.Error()), err}
+}
+
+// hidden is an error that says less than the one it stands for.
+type hidden struct {
+	text string
+	err  error
+}
+
+func (e *hidden) Error() string { return e.text }
+func (e *hidden) Unwrap() error { return e.err }
 
 // lookAnyway is how often a starting server is probed although nobody listens
 // on its port: a port can be answered for without a listener of this system.

@@ -102,6 +102,9 @@ func runChild(mode string, args []string) int {
 		return code
 	case "strays":
 		return straysHub(args[0], args[1])
+	case "tell": // what should stay a secret, and end
+		fmt.Println("Error: the token is " + os.Getenv("API_TOKEN") + " they say")
+		return 3
 	case "hub":
 		return runHub(args[0], args[1])
 	}

@@ -59,6 +59,7 @@ type Project struct {
 	audit   *state.Audit
 	tracker *proc.Tracker
 	group   *supervisor.Group
+	files   *logs.Files // nil: they could not be opened
 	marker  string
 
 	view     atomic.Pointer[view]
@@ -153,6 +154,10 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	p.putLedger(nil)
 	p.store.Flush() //nolint:errcheck // stateFailed has told
 
+	p.files, err = logs.OpenFiles(o.Paths.ServerLogs(), logs.DefaultBounds, time.Now, p.logFailed)
+	if err != nil { // servers are worth more than their logs
+		p.logFailed("", err)
+	}
 	budget := logs.NewBudget(logs.DefaultBudget)
 	p.group = supervisor.NewGroup(supervisor.Host{
 		Root: o.Root, Marker: p.marker, Log: o.Log,
@@ -167,7 +172,12 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		OOMKills: new(oomKills).count,
 		Happened: p.happened,
 		Measure:  supervisor.Measurer(p.tracker),
-	}, func() *logs.Log { return budget.New(logs.DefaultLimit) }, p.changed)
+	}, func(server string) *logs.Log {
+		if p.files == nil {
+			return logs.NewIn(budget)
+		}
+		return p.files.New(server, budget)
+	}, p.changed)
 
 	v := &view{stored: p.store.Trust().Hash, agreed: make(chan struct{})}
 	v.loaded, v.files, v.stamp = p.load()
@@ -206,6 +216,13 @@ func (p *Project) forgetAfter(ctx context.Context, patience time.Duration) {
 		})
 	case <-ctx.Done():
 	}
+}
+
+// logFailed says that output could not be written to its file, or can again.
+// The servers go on, and what they print is in memory.
+func (p *Project) logFailed(server string, err error) {
+	p.o.Log.Warn().Str("server", server).Err(err).Msg("the files of the servers' output")
+	p.happened(status.Event{Kind: status.HappenedProblem, Server: server, At: time.Now(), Message: err.Error(), Code: status.StateFailed})
 }
 
 // maxEnvFile bounds an env file; real ones have a few KB.
@@ -454,6 +471,9 @@ func (p *Project) Close(ctx context.Context, keep bool) {
 	p.cancel()
 	p.joined.Wait()
 	p.group.Close()
+	if p.files != nil {
+		p.files.Close()
+	}
 	p.tracker.Close()
 	if !keep {
 		p.store.PutSnapshot(state.Snapshot{At: time.Now()})

@@ -32,7 +32,7 @@ const HomeVariable = "DEVSIDE_HOME"
 // Paths are the folders of one project.
 type Paths struct {
 	Run  string // lock, socket, ledger, snapshot, trust
-	Logs string // devside's own log, and the audit log
+	Logs string // devside's own log, the audit log, and the logs of the servers
 }
 
 // Lock is the file whose kernel lock says who owns the project. It is never
@@ -44,6 +44,9 @@ func (p Paths) Socket() string { return filepath.Join(p.Run, "hub.sock") }
 
 // Log is devside's own log for the project.
 func (p Paths) Log() string { return filepath.Join(p.Logs, "devside.log") }
+
+// ServerLogs is the folder of what the servers print.
+func (p Paths) ServerLogs() string { return filepath.Join(p.Logs, "servers") }
 
 // NoHomeError says that the user database has no home for this user.
 type NoHomeError struct{ Err error }
@@ -119,10 +122,10 @@ func safeName(s string) string {
 // ErrUnsafe is in the error of a folder that another user could change.
 var ErrUnsafe = errors.New("the folder is not private")
 
-// Make creates both folders, 0700 whatever the umask, and refuses ones that
+// Make creates the folders, 0700 whatever the umask, and refuses ones that
 // are links, or another user's.
 func (p Paths) Make() error {
-	for _, dir := range []string{p.Run, p.Logs} {
+	for _, dir := range []string{p.Run, p.Logs, p.ServerLogs()} {
 		if err := makePrivate(dir); err != nil {
 			return err
 		}

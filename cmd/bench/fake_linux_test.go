@@ -254,7 +254,7 @@ func fakeUp() int {
 }
 
 // smallPlan does everything once, with few servers.
-var smallPlan = plan{runs: 1, crowd: [3]int{2, 3, 4}, idle: 50 * time.Millisecond, settle: time.Millisecond,
+var smallPlan = plan{runs: 1, crowd: [3]int{2, 3, 4}, flood: 2000, idle: 50 * time.Millisecond, settle: time.Millisecond,
 	requests: 20, pipeline: 200, patience: patience, late: 5 * time.Second, orphans: 5 * time.Second}
 
 func fakeSetting(t *testing.T, log io.Writer) setting {

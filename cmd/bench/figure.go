@@ -39,7 +39,7 @@ func (r row) met() (met, ok bool) {
 	if math.IsNaN(limit) || math.IsNaN(d) {
 		return false, false
 	}
-	if r.Goal.Kind == atLeast {
+	if r.Goal.Kind == atLeast || r.Goal.Kind == shareBare {
 		return d >= limit, true
 	}
 	return d <= limit, true
@@ -66,8 +66,12 @@ const (
 	atMost    goalKind = "at most"
 	atLeast   goalKind = "at least"
 	timesBare goalKind = "times bare" // at most value × bare
+	shareBare goalKind = "share bare" // at least value × bare, or 1,000
 	barePlus  goalKind = "bare plus"  // at most bare + value
 )
+
+// enoughMBs a second of output are enough, whatever a bare pipe carries.
+const enoughMBs = 1000
 
 // goal is a bound that a figure is to keep. The zero goal is none.
 type goal struct {
@@ -82,6 +86,8 @@ func (g goal) limit(bare float64) float64 {
 		return g.Value
 	case timesBare:
 		return g.Value * bare
+	case shareBare:
+		return min(g.Value*bare, enoughMBs)
 	case barePlus:
 		return bare + g.Value
 	}
@@ -97,6 +103,8 @@ func (g goal) String() string {
 		return "≥ " + v
 	case timesBare:
 		return "≤ " + v + " × bare"
+	case shareBare:
+		return "≥ " + v + " × bare or " + strconv.Itoa(enoughMBs)
 	case barePlus:
 		return "≤ bare + " + v
 	}

@@ -60,6 +60,9 @@ func TestGoals(t *testing.T) {
 	}{
 		{"within the ratio", goal{timesBare, 1.15}, []float64{100}, []float64{114}, true, true, "≤ 1.15 × bare", "× 1.14"},
 		{"over the ratio", goal{timesBare, 1.15}, []float64{100}, []float64{116}, false, true, "≤ 1.15 × bare", "× 1.16"},
+		{"a share", goal{shareBare, 0.66}, []float64{600}, []float64{400}, true, true, "≥ 0.66 × bare or 1000", "× 0.67"},
+		{"less than a share", goal{shareBare, 0.66}, []float64{600}, []float64{390}, false, true, "≥ 0.66 × bare or 1000", "× 0.65"},
+		{"enough, whatever the share", goal{shareBare, 0.66}, []float64{4000}, []float64{1001}, true, true, "≥ 0.66 × bare or 1000", "× 0.25"},
 		{"a ratio without bare", goal{timesBare, 1.15}, nil, []float64{116}, false, false, "≤ 1.15 × bare", "–"},
 		{"within the difference", goal{barePlus, 2}, []float64{3}, []float64{5}, true, true, "≤ bare + 2", "+2.0"},
 		{"over the difference", goal{barePlus, 2}, []float64{3}, []float64{5.5}, false, true, "≤ bare + 2", "+2.5"},

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -125,12 +128,13 @@ func TestServersReadTheWordsTheyAreStartedWith(t *testing.T) {
 		{name: "b0", port: 4000},
 		{name: "b1", port: 4001, after: 250 * time.Millisecond, http: true},
 		{name: "b2", port: 4002, family: true, stubborn: true},
+		{name: "b3", port: 4003, flood: 1000},
 	} {
 		if got, err := readServer(want.argv()[1:]); err != nil || got != want {
 			t.Errorf("read %+v (%v), want %+v", got, err, want)
 		}
 	}
-	for _, bad := range [][]string{nil, {"b0"}, {"b0", "x"}, {"b0", "1", "after=soon"}, {"b0", "1", "fast"}} {
+	for _, bad := range [][]string{nil, {"b0"}, {"b0", "x"}, {"b0", "1", "after=soon"}, {"b0", "1", "fast"}, {"b0", "1", "flood=much"}} {
 		if _, err := readServer(bad); err == nil {
 			t.Errorf("%q was understood", bad)
 		}
@@ -163,6 +167,26 @@ func TestResults(t *testing.T) {
 	}
 	if err := (startResult{[]serverResult{{Name: "d0", State: "blocked"}}}).all("ready", 1); err == nil || !strings.Contains(err.Error(), "d0 is blocked") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestLinesAreCountedByTheirProcess(t *testing.T) {
+	line := func(pid, i int) string {
+		s := fmt.Sprintf("%d %d ", pid, i)
+		return s + strings.Repeat("x", floodLine-1-len(s)) + "\n"
+	}
+	p := &project{home: t.TempDir()}
+	dir := filepath.Join(p.home, "state", "p-1", "servers")
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	fmt.Fprint(z, line(7, 1), line(8, 1), "7 devside says something\n")
+	if err := errors.Join(z.Close(), os.MkdirAll(dir, 0o700),
+		os.WriteFile(filepath.Join(dir, "d0@000001.log.gz"), packed.Bytes(), 0o600),
+		os.WriteFile(filepath.Join(dir, "d0.log"), []byte(line(7, 2)+line(7, 3)[:50]), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := p.linesKept("d0", 7); n != 2 || err != nil {
+		t.Errorf("%d lines (%v), want 2", n, err)
 	}
 }
 

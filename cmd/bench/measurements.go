@@ -37,6 +37,7 @@ var measurements = []measurement{
 	{[]string{"look200"}, looked("look200", 2)},
 	{[]string{"status-p50", "status-p99"}, measureStatus},
 	{[]string{"pipeline"}, measurePipeline},
+	{[]string{"logs", "logs-lost", "logs-memory"}, measureLogs},
 	{[]string{"initialize", "hub"}, measureExec},
 	{[]string{"left-stop"}, leftAfter("left-stop", "a graceful stop", nil)},
 	{[]string{"left-sidecar"}, leftAfter("left-sidecar", "SIGKILL of the sidecar", killSidecar)},

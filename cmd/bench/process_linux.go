@@ -167,6 +167,21 @@ func pss(pid int) (int64, error) {
 	return 0, fmt.Errorf("read the memory of %d: smaps_rollup has no Pss", pid)
 }
 
+// peakRSS is the most memory that a process has had at once.
+func peakRSS(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
+			kb, err := strconv.ParseInt(f[1], 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("read the memory of %d: its status has no VmHWM", pid)
+}
+
 // parentOf is a process's parent.
 func parentOf(pid int) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

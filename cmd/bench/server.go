@@ -32,6 +32,7 @@ type server struct {
 	// in a session of its own.
 	family   bool
 	stubborn bool // ignores what asks it to end, too
+	flood    int  // prints so many lines once its port is open, and tells when the last is out
 }
 
 // argv is the command line after the program's name.
@@ -49,6 +50,9 @@ func (s server) argv() []string {
 	if s.stubborn {
 		out = append(out, "stubborn")
 	}
+	if s.flood > 0 {
+		out = append(out, "flood="+strconv.Itoa(s.flood))
+	}
 	return out
 }
 
@@ -63,6 +67,12 @@ func readServer(args []string) (server, error) {
 		return s, fmt.Errorf("read the server's port: %w", err)
 	}
 	for _, word := range args[2:] {
+		if lines, ok := strings.CutPrefix(word, "flood="); ok {
+			if s.flood, err = strconv.Atoi(lines); err != nil {
+				return s, fmt.Errorf("read how much the server prints: %w", err)
+			}
+			continue
+		}
 		switch after, ok := strings.CutPrefix(word, "after="); {
 		case ok:
 			if s.after, err = time.ParseDuration(after); err != nil {

@@ -43,6 +43,13 @@ func serve(args []string) int {
 	}
 	tell(ear, event{Kind: opened, Name: s.name, PID: os.Getpid(), At: open})
 	time.AfterFunc(longestLife, func() { os.Exit(exitFailed) })
+	if s.flood > 0 {
+		if err := pourLines(s.flood); err != nil {
+			tell(ear, event{Kind: failed, Name: s.name, PID: os.Getpid(), At: time.Now(), Why: err.Error()})
+			return exitFailed
+		}
+		tell(ear, event{Kind: opened, Name: s.name, PID: os.Getpid(), At: time.Now()})
+	}
 	if s.http {
 		return serveHTTP(fd)
 	}

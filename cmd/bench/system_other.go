@@ -27,6 +27,7 @@ func see(int, string) (witness, error)                        { return witness{}
 func marked(string) ([]witness, error)                        { return nil, errUnsupported }
 func cpuTime(int) (time.Duration, error)                      { return 0, errUnsupported }
 func pss(int) (int64, error)                                  { return 0, errUnsupported }
+func peakRSS(int) (int64, error)                              { return 0, errUnsupported }
 func parentOf(int) (int, error)                               { return 0, errUnsupported }
 func awaitEnds(context.Context, []witness) (time.Time, error) { return time.Time{}, errUnsupported }
 

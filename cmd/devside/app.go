@@ -99,6 +99,10 @@ type doors struct {
 	become  func(who account, environ []string, say func()) error
 	// auditRoot takes down that root was refused.
 	auditRoot func(command string)
+	// logged lists the servers with log files, and storedLog answers from them,
+	// for when no hub runs.
+	logged    func(root string) ([]string, error)
+	storedLog func(root, server string, p wire.LogsParams) ([]wire.LogLine, error)
 	// listeners says who listens on each of these ports, for when no hub runs.
 	listeners func(ports []int) (map[int]*status.Holder, error)
 }

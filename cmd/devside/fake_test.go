@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -212,6 +213,7 @@ type terminal struct {
 	ctx      context.Context
 	stop     context.CancelCauseFunc
 	hurry    chan struct{}
+	stored   map[string][]wire.LogLine // the log files
 	trusted  string
 	waited   chan error // what upHub.wait returns
 	attached bool
@@ -270,6 +272,10 @@ func newTerminal(t *testing.T, config string) *terminal {
 		become:      func(account, []string, func()) error { return errors.New("not in a test") },
 		auditRoot:   func(command string) { term.audited = append(term.audited, command) },
 		listeners:   func([]int) (map[int]*status.Holder, error) { return nil, nil },
+		logged:      func(string) ([]string, error) { return slices.Sorted(maps.Keys(term.stored)), nil },
+		storedLog: func(_, server string, _ wire.LogsParams) ([]wire.LogLine, error) {
+			return term.stored[server], nil
+		},
 	}
 	return term
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/devside/devside/rpc/wire"
@@ -23,8 +25,9 @@ type inbox struct {
 	mu      sync.Mutex
 	status  *status.Project
 	logs    []wire.DidLogParams
-	lines   int // in logs
-	skipped int // dropped since the last take
+	lines   int                          // in logs
+	skipped int                          // dropped since the last take
+	gaps    map[string]wire.DidLogParams // what those said was skipped before them, by server
 	events  []wire.DidHappenParams
 }
 
@@ -81,6 +84,13 @@ func (in *inbox) addLog(p wire.DidLogParams) {
 	in.logs = append(in.logs, p)
 	in.lines += len(p.Lines)
 	for in.lines > inboxLines && len(in.logs) > 1 {
+		if first := in.logs[0]; first.Skipped > 0 {
+			if in.gaps == nil {
+				in.gaps = map[string]wire.DidLogParams{}
+			}
+			first.Lines, first.Skipped = nil, first.Skipped+in.gaps[first.Server].Skipped
+			in.gaps[first.Server] = first
+		}
 		n := len(in.logs[0].Lines)
 		in.lines -= n
 		in.skipped += n
@@ -95,6 +105,9 @@ func (in *inbox) take() delivery {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	d := delivery{status: in.status, logs: in.logs, events: in.events, skipped: in.skipped}
-	in.status, in.logs, in.events, in.skipped, in.lines = nil, nil, nil, 0, 0
+	for _, server := range slices.Sorted(maps.Keys(in.gaps)) {
+		d.logs = slices.Insert(d.logs, 0, in.gaps[server])
+	}
+	in.status, in.logs, in.events, in.skipped, in.lines, in.gaps = nil, nil, nil, 0, 0, nil
 	return d
 }

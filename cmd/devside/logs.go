@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/devside/devside/rpc/socket"
 	"github.com/devside/devside/rpc/wire"
 	"github.com/devside/devside/supervisor/status"
 )
@@ -28,6 +29,7 @@ type logsFlags struct {
 	lines  int
 	since  string
 	grep   string
+	run    int
 }
 
 func (a *app) logsCommand() *cobra.Command {
@@ -36,9 +38,10 @@ func (a *app) logsCommand() *cobra.Command {
 		Use:   "logs [server...]",
 		Short: "Show what servers printed",
 		Long: `Show the last lines that servers printed; without names, those of all servers,
-in the order of time. The servers must be running, or have run since the hub started.`,
+in the order of time. Where nothing of the project runs, they come from its log files.`,
 		Example: `  devside logs -f
-  devside logs --since 10m --grep 'ERROR|WARN' api`,
+  devside logs --since 10m --grep 'ERROR|WARN' api
+  devside logs --run -1 api`,
 		ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, servers []string) error {
 			since, err := parseSince(f.since, a.now())
@@ -48,13 +51,14 @@ in the order of time. The servers must be running, or have run since the hub sta
 			if f.lines < 1 || f.lines > mostLines {
 				return usage(fmt.Sprintf("-n takes 1 to %d", mostLines), "%d is no number of lines", f.lines)
 			}
-			params := wire.LogsParams{Lines: f.lines, Since: since, Grep: f.grep, Follow: f.follow}
+			params := wire.LogsParams{Lines: f.lines, Since: since, Grep: f.grep, Run: f.run, Follow: f.follow}
 			return explainNil(a.logs(cmd.Context(), servers, params))
 		},
 	}
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with what comes, until Ctrl-C")
 	cmd.Flags().IntVarP(&f.lines, "lines", "n", defaultLines, "the last `N` lines of each server")
 	cmd.Flags().StringVar(&f.since, "since", "", "only lines after this: 10m ago, or 2006-01-02T15:04:05Z")
+	cmd.Flags().IntVar(&f.run, "run", 0, "only of the start with this number; -1: of the one before the last")
 	cmd.Flags().StringVar(&f.grep, "grep", "", "only lines that match this `expression` (RE2)")
 	return cmd
 }
@@ -92,6 +96,9 @@ func (a *app) logs(ctx context.Context, servers []string, params wire.LogsParams
 	d := a.dialing(root, wire.Visitor, "logs")
 	d.took = in.put
 	h, err := a.doors.dial(ctx, d)
+	if errors.Is(err, socket.ErrNoHub) && !params.Follow {
+		return a.storedLogs(root, servers, params)
+	}
 	if err != nil {
 		return err
 	}
@@ -115,17 +122,11 @@ func (a *app) logs(ctx context.Context, servers []string, params wire.LogsParams
 		}
 		results[s] = res
 	}
-	switch {
-	case a.json() && !params.Follow && one:
-		return a.print(results[servers[0]])
-	case a.json() && !params.Follow:
-		return a.print(results)
+	if !params.Follow {
+		return a.printLogs(view, root, servers, one, results)
 	}
 	if err := view.write(merge(now.Root, results)); err != nil {
 		return err
-	}
-	if !params.Follow {
-		return nil
 	}
 	for {
 		select {
@@ -143,6 +144,45 @@ func (a *app) logs(ctx context.Context, servers []string, params wire.LogsParams
 				hint: `"devside status" says what runs now`}
 		}
 	}
+}
+
+// printLogs shows what is not followed.
+func (a *app) printLogs(view *logView, root string, servers []string, one bool, results map[string]wire.LogsResult) error {
+	switch {
+	case a.json() && one:
+		return a.print(results[servers[0]])
+	case a.json():
+		return a.print(results)
+	}
+	return view.write(merge(root, results))
+}
+
+// storedLogs answers from the log files, for when no hub runs.
+func (a *app) storedLogs(root string, servers []string, params wire.LogsParams) error {
+	known, err := a.doors.logged(root)
+	if err != nil {
+		return err
+	}
+	if len(known) == 0 {
+		return &failure{code: exitHub, what: "nothing of this project runs",
+			hint: `no output of an earlier start is kept; "devside start" starts the servers`}
+	}
+	one := len(servers) == 1
+	if len(servers) == 0 {
+		servers = known
+	}
+	results := map[string]wire.LogsResult{}
+	for _, s := range servers {
+		if !slices.Contains(known, s) {
+			return usage("the servers with log files are "+strings.Join(known, ", "), "no output of a server named %q is kept", s)
+		}
+		lines, err := a.doors.storedLog(root, s, params)
+		if err != nil {
+			return err
+		}
+		results[s] = wire.LogsResult{Lines: lines}
+	}
+	return a.printLogs(a.newLogView(known, !one), root, servers, one, results)
 }
 
 func serverNames(p *status.Project) []string {

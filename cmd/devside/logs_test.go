@@ -9,6 +9,8 @@ import (
 
 	"github.com/devside/devside/rpc"
 	"github.com/devside/devside/rpc/wire"
+	"github.com/devside/devside/supervisor/logs"
+	"github.com/devside/devside/supervisor/state"
 	"github.com/devside/devside/supervisor/status"
 )
 
@@ -109,6 +111,56 @@ func TestLogsRefusals(t *testing.T) {
 	term.wants(term.err, "the servers are api")
 }
 
+// TestLogsWithoutAHub come from the files.
+func TestLogsWithoutAHub(t *testing.T) {
+	term := newTerminal(t, twoServers)
+	term.stored = map[string][]wire.LogLine{"api": {logLine("one", 0), logLine("three", 2)}, "web": {logLine("two", 1)}}
+	term.run(exitOK, "logs")
+	term.wants(term.out, "api | one\nweb | two\napi | three\n")
+	term.run(exitOK, "logs", "--run", "-1", "web")
+	term.wants(term.out, "two\n")
+	term.run(exitUsage, "logs", "nope")
+	term.wants(term.err, "api, web")
+	term.run(exitHub, "logs", "-f")
+	term.wants(term.err, "nothing of this project runs")
+}
+
+// TestStoredLogs are read by the real thing.
+func TestStoredLogs(t *testing.T) {
+	home := t.TempDir()
+	getenv := func(name string) string { return map[string]string{state.HomeVariable: home}[name] }
+	if names, err := logged("/p", getenv); err != nil || len(names) != 0 {
+		t.Errorf("before anything ran: %q, %v", names, err)
+	}
+	paths, err := state.Locate("/p", getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := paths.Make(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := logs.OpenFiles(paths.ServerLogs(), logs.DefaultBounds, time.Now, func(_ string, err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := files.New("api", logs.NewBudget(0))
+	l.Write(logs.Stdout, 1, testNow, []byte("one\n"))
+	l.Write(logs.Stderr, 2, testNow.Add(time.Second), []byte("two\nthree\n"))
+	files.Close()
+	if names, err := logged("/p", getenv); err != nil || len(names) != 1 || names[0] != "api" {
+		t.Errorf("%q, %v", names, err)
+	}
+	got, err := storedLog("/p", "api", wire.LogsParams{Grep: "^t", Run: 2}, getenv)
+	if err != nil || len(got) != 2 || got[1].Text != "three" || got[1].Stream != "stderr" || got[1].Run != 2 || !got[0].At.Equal(testNow.Add(time.Second)) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, p := range []wire.LogsParams{{Grep: "("}, {Run: -5}} {
+		if _, err := storedLog("/p", "api", p, getenv); err == nil {
+			t.Errorf("%+v is answered", p)
+		}
+	}
+}
+
 func TestParseSince(t *testing.T) {
 	for _, test := range []struct {
 		in   string
@@ -139,7 +191,7 @@ func TestInboxIsBounded(t *testing.T) {
 	}
 	lines := make([]wire.LogLine, 1000)
 	for range 2 * inboxLines / len(lines) {
-		put(wire.DidLog, wire.DidLogParams{Server: "api", Lines: lines})
+		put(wire.DidLog, wire.DidLogParams{Server: "api", Lines: lines, Skipped: 10})
 	}
 	for i := range uint64(3) {
 		put(wire.DidChangeStatus, status.Project{Sequence: i})
@@ -152,9 +204,12 @@ func TestInboxIsBounded(t *testing.T) {
 	}
 	<-in.ready()
 	d := in.take()
-	kept := 0
+	kept, gap := 0, int64(0)
 	for _, l := range d.logs {
-		kept += len(l.Lines)
+		kept, gap = kept+len(l.Lines), gap+l.Skipped
+	}
+	if want := int64(2 * inboxLines / len(lines) * 10); gap != want {
+		t.Errorf("gaps of %d bytes, want %d", gap, want)
 	}
 	if kept != inboxLines || d.skipped != inboxLines || d.status.Sequence != 2 || len(d.events) != inboxEvents {
 		t.Errorf("%d lines kept, %d skipped, sequence %d, %d events", kept, d.skipped, d.status.Sequence, len(d.events))

@@ -19,7 +19,7 @@ const module = "github.com/devside/devside/"
 // package may import. A package that is not listed has no place yet.
 var rooms = map[string][]string{
 	"cmd/devside": {"rpc", "rpc/wire", "rpc/socket", "rpc/sidecar", "rpc/hub", "editor", "supervisor/guard", "supervisor/project",
-		"supervisor/port", "supervisor/spec", "supervisor/state", "supervisor/status"},
+		"supervisor/logs", "supervisor/port", "supervisor/spec", "supervisor/state", "supervisor/status"},
 	"cmd/demo":               {},
 	"cmd/bench":              {"rpc", "rpc/wire", "supervisor/status"},
 	"rpc":                    {"rpc/wire"},

@@ -204,7 +204,9 @@ func escape(s string) (n int, sgr bool) {
 		if s[i] < 0x40 || s[i] > 0x7e {
 			return i, false // not one after all: what follows is text
 		}
-		return i + 1, s[i] == 'm'
+		// With another parameter byte or an intermediate it is no colour: CSI > m
+		// changes what the keyboard sends.
+		return i + 1, s[i] == 'm' && strings.Trim(s[2:i], "0123456789;:") == ""
 	case ']', 'P', 'X', '^', '_': // strings: until BEL or ST
 		for i := 2; i < len(s); i++ {
 			if s[i] == 0x07 {

@@ -15,6 +15,8 @@ func TestLogText(t *testing.T) {
 		{"héllo ✓", "héllo ✓", "héllo ✓"},
 		{"\x1b[31mred\x1b[0m", "red", "\x1b[31mred\x1b[0m\x1b[0m"},
 		{"\x1b[38;5;196mred", "red", "\x1b[38;5;196mred\x1b[0m"},
+		{"\x1b[>4;2mkeys", "keys", "keys"}, // changes what the keyboard sends
+		{"\x1b[4:3mcurly", "curly", "\x1b[4:3mcurly\x1b[0m"},
 		{"\x1b[2J\x1b[Hwiped", "wiped", "wiped"},
 		{"\x1b[?25lhidden", "hidden", "hidden"},
 		{"\x1b]0;title\x07text", "text", "text"},

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"regexp"
 
 	"github.com/devside/devside/rpc"
 	"github.com/devside/devside/rpc/sidecar"
 	"github.com/devside/devside/rpc/socket"
 	"github.com/devside/devside/rpc/wire"
+	"github.com/devside/devside/supervisor/logs"
 	"github.com/devside/devside/supervisor/port"
 	"github.com/devside/devside/supervisor/state"
 	"github.com/devside/devside/supervisor/status"
@@ -27,7 +30,11 @@ func openDoors(a *app) {
 		account:     lookupAccount,
 		become:      becomeUser,
 		auditRoot:   func(command string) { auditRoot(a, command) },
-		listeners:   listeners,
+		logged:      func(root string) ([]string, error) { return logged(root, a.getenv) },
+		storedLog: func(root, server string, p wire.LogsParams) ([]wire.LogLine, error) {
+			return storedLog(root, server, p, a.getenv)
+		},
+		listeners: listeners,
 	}
 }
 
@@ -120,6 +127,46 @@ func trustedHash(root string, getenv func(string) string) (string, error) {
 	var damaged error
 	store := state.Open(paths, func(err error) { damaged = err })
 	return store.Trust().Hash, damaged
+}
+
+// logged is doors.logged.
+func logged(root string, getenv func(string) string) ([]string, error) {
+	paths, err := state.Locate(root, getenv)
+	if err != nil {
+		return nil, err
+	}
+	names, err := logs.ServersIn(paths.ServerLogs())
+	if errors.Is(err, fs.ErrNotExist) { // nothing has run yet
+		return nil, nil
+	}
+	return names, err
+}
+
+// storedLog is doors.storedLog.
+func storedLog(root, server string, p wire.LogsParams, getenv func(string) string) ([]wire.LogLine, error) {
+	paths, err := state.Locate(root, getenv)
+	if err != nil {
+		return nil, err
+	}
+	q := logs.Query{Lines: p.Lines, Since: p.Since, Run: p.Run}
+	if p.Grep != "" {
+		if q.Grep, err = regexp.Compile(p.Grep); err != nil {
+			return nil, usage("--grep takes an expression of RE2", "%v", err)
+		}
+	}
+	lines, err := logs.ReadFiles(paths.ServerLogs(), server, q)
+	var none *logs.NoRunError
+	if errors.As(err, &none) {
+		return nil, usage("--run takes the number of a start, or -1 for the one before the last", "%v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := make([]wire.LogLine, len(lines))
+	for i, l := range lines {
+		out[i] = wire.LogLine{At: l.At, Stream: l.Stream, Text: l.Text, Run: l.Run}
+	}
+	return out, nil
 }
 
 // remember is doors.remember. It takes the project's lock, as everybody does

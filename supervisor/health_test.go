@@ -178,3 +178,55 @@ func TestHEALTH3SlowAnswersMakeUnhealthyAndRestartNothing(t *testing.T) {
 	p.feed(probed{1, nil})
 	p.want(t, status.Ready)
 }
+
+// Two reasons to be unhealthy: what is left of them is told, until none is.
+func TestUnsteadyAndOverItsMemoryAtOnce(t *testing.T) {
+	high, low := costs{run: 1, share: 170 * mb}, costs{run: 1, share: 50 * mb}
+	p := newPlay(conf("api", dependsOn("postgres"), func(s *spec.Server) {
+		s.Ready.ErrorRate, s.Memory = 0.1, spec.Memory{Kill: 200 * mb}
+	}))
+	p.feed(startAsked{}, dependencyIs{"postgres", dependency{external: true, up: true}}, spawned{1, 7}, probed{1, nil})
+	for i := range 21 {
+		var err error
+		if i%4 == 2 {
+			err = errors.New("it answered 503")
+		}
+		p.feed(probed{1, err})
+	}
+	says := func(want string) {
+		t.Helper()
+		p.want(t, status.Unhealthy)
+		if !strings.Contains(p.m.message, want) {
+			t.Fatalf("it says %q, want …%s…", p.m.message, want)
+		}
+	}
+	says("5 of its last 20 probes failed")
+	p.feed(high)
+	says("5 of its last 20 probes failed")
+	for range 20 {
+		p.feed(probed{1, nil})
+	}
+	says("its memory is over 80 %")
+	p.feed(dependencyIs{"postgres", refusedDB}) // which does not use its memory
+	if says("its memory is over 80 %"); strings.Contains(p.m.message, "postgres") || p.m.problems[status.NotHealthy].Field != "memory.kill" {
+		t.Errorf("%q, %+v", p.m.message, p.m.problems)
+	}
+	for i := range 28 {
+		var err error
+		if i%4 == 2 {
+			err = errors.New("it answered 502")
+		}
+		p.feed(probed{1, err})
+	}
+	says("the last one: it answered 502")
+	p.feed(low)
+	says("the last one: it answered 502")
+	for range 20 {
+		p.feed(probed{1, nil})
+	}
+	p.want(t, status.Ready)
+	p.feed(high)
+	says("its memory is over 80 %")
+	p.feed(low)
+	p.want(t, status.Ready)
+}

@@ -118,7 +118,10 @@ type (
 )
 
 // sickness is why a server is unhealthy, by its own account.
-type sickness struct{ why, hint string }
+type sickness struct {
+	why, hint string
+	field     string // where the problem is shown, if not at the probe
+}
 
 // machine is everything there is to know about one server in order to decide.
 // It is a value: step returns the next one.
@@ -531,12 +534,17 @@ func (s *stepper) probed(err error) {
 	case verdict == policy.NotReady:
 		s.unhealthy(sickness{why: "it is no longer ready: " + s.failing})
 	case verdict == policy.Unsteady:
-		failed, of := s.health.Recent()
-		s.unhealthy(sickness{fmt.Sprintf("%d of its last %d probes failed, more than %v%%; the last one: %s", failed, of, 100*s.conf.Ready.ErrorRate, s.failed),
-			"it is not restarted for this; `ready: {error_rate: 5%}` allows more"})
+		s.unsteady()
 	case s.state == status.Unhealthy && s.readyAt.IsZero():
 		s.notReady() // tells the newest reason
 	}
+}
+
+// unsteady: readiness was never lost, but too many probes fail.
+func (s *stepper) unsteady() {
+	failed, of := s.health.Recent()
+	s.unhealthy(sickness{why: fmt.Sprintf("%d of its last %d probes failed, more than %v%%; the last one: %s", failed, of, 100*s.conf.Ready.ErrorRate, s.failed),
+		hint: "it is not restarted for this; `ready: {error_rate: 5%}` allows more"})
 }
 
 // slowStart: the first answer of a server was right and came too late. It is
@@ -574,22 +582,27 @@ func (s *stepper) notReady() {
 	if s.failing != "" {
 		why += ": " + s.failing
 	}
-	s.unhealthy(sickness{why, "see its log; servers that need longer take `ready: {within: 60s}`"})
+	s.unhealthy(sickness{why: why, hint: "see its log; servers that need longer take `ready: {within: 60s}`"})
 }
 
-// unhealthy says why, and names a dependency that is down: that may be the
-// reason, whatever the server's own probe says.
+// unhealthy says why, and, where readiness is lost, names a dependency that is
+// down: that may be the reason, whatever the server's own probe says.
 func (s *stepper) unhealthy(sick sickness) {
 	s.sick = sick
 	why := sick.why
-	if c := s.cause(); c != (cause{}) {
-		why += fmt.Sprintf("; its dependency %s is down: %s", c.name, c.why)
-		if !slices.Contains(s.conf.DependsOn, c.name) {
-			why = fmt.Sprintf("%s; %s, which its dependencies need, is down: %s", sick.why, c.name, c.why)
+	if c := s.cause(); c != (cause{}) && !s.health.Passing() {
+		if slices.Contains(s.conf.DependsOn, c.name) {
+			why += fmt.Sprintf("; its dependency %s is down: %s", c.name, c.why)
+		} else {
+			why += fmt.Sprintf("; %s, which its dependencies need, is down: %s", c.name, c.why)
 		}
 	}
 	s.enter(status.Unhealthy, why, sick.hint)
-	s.raise(s.problem(status.NotHealthy, s.conf.Name+" is unhealthy: "+why, sick.hint))
+	p := s.problem(status.NotHealthy, s.conf.Name+" is unhealthy: "+why, sick.hint)
+	if sick.field != "" {
+		p.Field = sick.field
+	}
+	s.raise(p)
 }
 
 // liveProbed: only this probe restarts, by the policy of a crash.

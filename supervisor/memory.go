@@ -52,8 +52,12 @@ func (s *stepper) costs(f costs) {
 	switch {
 	case s.memory.High && s.state == status.Ready:
 		s.tooHigh()
-	case !s.memory.High && s.state == status.Unhealthy && s.health.Well():
-		s.healthyAgain()
+	case !s.memory.High && s.state == status.Unhealthy && s.health.Passing():
+		if s.health.Well() {
+			s.healthyAgain()
+		} else if s.sick.field != "" {
+			s.unsteady() // what is left to tell
+		}
 	}
 }
 
@@ -75,10 +79,8 @@ func (s *stepper) warn(f costs) {
 
 // tooHigh: over 80 % of the last limit is unhealthy, and no reason to restart.
 func (s *stepper) tooHigh() {
-	s.unhealthy(sickness{fmt.Sprintf("its memory is over 80 %% of %s, at which it is ended", sizeText(s.conf.Memory.Kill)), "find what it keeps in memory, or raise `memory: {kill: …}`"})
-	p := s.problems[status.NotHealthy]
-	p.Field = "memory.kill"
-	s.problems[status.NotHealthy] = p
+	s.unhealthy(sickness{why: fmt.Sprintf("its memory is over 80 %% of %s, at which it is ended", sizeText(s.conf.Memory.Kill)),
+		hint: "find what it keeps in memory, or raise `memory: {kill: …}`", field: "memory.kill"})
 }
 
 // overLimit: the tree is over a limit at which it is restarted, with grace or

@@ -90,7 +90,7 @@ func newNotifying(t *testing.T, args ...string) notifying {
 	t.Helper()
 	r := newRoom()
 	h := r.host()
-	h.Root, h.Start, h.NewProbe = t.TempDir(), launcher(t), probe.New
+	h.Root, h.Start, h.NewProbe, h.Measure = t.TempDir(), launcher(t), probe.New, nil // the room measures fakes only
 	dir := t.TempDir()
 	h.Notify = func(server string) (*probe.Notify, error) { return probe.ListenNotify(dir, server) }
 	g := notifying{NewGroup(h, func(string) *logs.Log { return logs.New(0) }, func() {}), dir}

@@ -574,21 +574,24 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 			if err == nil {
 				err = once(ctx, p, conf.Timeout)
 			}
-			if err == nil && !owned {
-				err = s.foreign(process, target.Ports)
+			var slow *probe.SlowError
+			answered := err == nil || errors.As(err, &slow)
+			if answered && !owned {
+				if foreign := s.foreign(process, target.Ports); foreign != nil {
+					err, answered = foreign, false
+				}
 			}
 			if ctx.Err() != nil {
 				return
 			}
-			owned = err == nil || !gate // asked again when readiness was lost
+			owned = answered || !gate // asked again when readiness was lost
 			s.box.put(tell(hide(secrets, err)))
-			var slow *probe.SlowError
-			passed = passed || err == nil || errors.As(err, &slow)
+			passed = passed || answered
 			if conf.Kind == spec.ProbeNone {
 				return // there is nothing to look at again
 			}
 			wait = policy.NextProbe(max(time.Since(began), 1)) // 0 is for the first, made already
-			if passed || news != nil {
+			if passed {
 				wait = policy.ProbeEvery(conf.Every, mrand.Float64())
 			}
 		}

@@ -421,13 +421,17 @@ func devsidesWrong(all []string) string {
 // notRestored names what ran when the hub was killed and was not started again.
 func (c *chaos) notRestored(st *status.Project) string {
 	for _, name := range keys(c.restores) {
-		if s, ok := st.Server(name); !ok || s.Run == 0 && s.State == status.Stopped && s.Message == "" {
+		if s, ok := st.Server(name); !ok || !begun(s) && s.State == status.Stopped && s.Message == "" {
 			return fmt.Sprintf("%s ran and was not started again", name)
 		}
 	}
 	clear(c.restores)
 	return ""
 }
+
+// begun reports whether the hub that runs now has started the server. Runs are
+// counted on from one hub to the next, traces are not.
+func begun(s status.Server) bool { return s.TraceID != "" }
 
 // files looks at everything that devside keeps on disk. Nothing may be damaged,
 // nothing may pile up, and nothing of a hub's may have gone wrong unseen.

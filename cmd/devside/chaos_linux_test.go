@@ -124,6 +124,8 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		if t.Failed() {
 			t.Logf("the last steps:\n%s", strings.Join(c.journal[max(0, len(c.journal)-90):], "\n"))
 			t.Logf("devside's own log ends with:\n%s", lastOf(c.paths.Log(), 40))
+			// A start from the command line may still hold the hub.
+			endHub(t, filepath.Join(binaries(t), "devside"), c.dir, c.home)
 		}
 		for _, f := range c.scan() {
 			t.Errorf("left at the end: %v", f)
@@ -310,10 +312,13 @@ func (c *chaos) calm() string {
 }
 
 const (
-	// calmDescriptors is what a hub without servers has open: the standard
-	// streams, lock, socket, pipes to the guardian, log, project, /proc, Go's
-	// poller, and one connection a client.
+	// calmDescriptors is what a hub without running servers has open: the
+	// standard streams, lock, socket, pipes to the guardian, its log, the project,
+	// /proc, Go's poller, one connection a client, some spare.
 	calmDescriptors = 40
+	// ofServer is what it keeps open for each server that it has started: the
+	// file of its output and that file's index.
+	ofServer = 2
 	// calmMemory is more than a hub with full logs takes.
 	calmMemory = 200 << 20
 )
@@ -341,7 +346,7 @@ func (c *chaos) footprint() string {
 	if !id.Alive() {
 		return "the hub has gone"
 	}
-	if len(fds) > calmDescriptors {
+	if len(fds) > calmDescriptors+ofServer*len(misbehavers) {
 		c.t.Errorf("a hub without servers has %d descriptors open: %s", len(fds), describeFDs(id.PID, fds))
 	}
 	if rss > calmMemory {
@@ -634,7 +639,7 @@ func (c *chaos) leave() string {
 		c.fatal("after everybody has left: %v", err)
 	}
 	for _, s := range st.Servers {
-		if s.State != status.Stopped || s.Run != 0 {
+		if s.State != status.Stopped || begun(s) {
 			c.t.Errorf("everybody had left, and %s is %s in run %d", s.Name, s.State, s.Run)
 		}
 	}

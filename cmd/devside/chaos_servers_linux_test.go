@@ -27,24 +27,24 @@ const misbehaveWord = "misbehave"
 type misbehaver struct {
 	name   string
 	port   bool
-	most   int    // processes of one run, at most
+	most   int    // processes of one run, once it has started them all
 	extra  string // more of its entry in devside.yaml
-	steady bool   // it becomes ready whenever its port is free and nobody interferes
+	steady bool   // it becomes ready, with all its processes, if nobody interferes
 }
 
 // misbehavers is every server of the project, in the order of its configuration.
 var misbehavers = []misbehaver{
 	{name: "polite", port: true, most: 1, steady: true},
 	{name: "stubborn", port: true, most: 3, steady: true},
-	{name: "double", most: 2},
-	{name: "stray", most: 2},
+	{name: "double", most: 2, steady: true},
+	{name: "stray", most: 2, steady: true},
 	{name: "wrapper", port: true, most: 2, steady: true},
 	{name: "crasher", most: 1, extra: "ready: none"},
 	{name: "flood", most: 1, extra: "ready: {log: flooding, within: 3s}"},
 	{name: "mute", port: true, most: 1, steady: true},
 	{name: "slow", port: true, most: 1, extra: "ready: {tcp: PORT, within: 300ms}", steady: true},
 	{name: "deep", port: true, most: 3, steady: true},
-	{name: "bomb", most: 1 + bombSize},
+	{name: "bomb", most: 1 + bombSize, steady: true},
 	{name: "dependent", port: true, most: 1, extra: "depends_on: [slow, polite]", steady: true},
 	{name: "moving", port: true, most: 1},
 }
@@ -169,7 +169,7 @@ func (p *part) start(cmd *exec.Cmd, session, environment bool) *exec.Cmd {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: session}
 	if !environment {
-		cmd.Env = []string{"PORT=" + os.Getenv("PORT")}
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	}
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

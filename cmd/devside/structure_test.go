@@ -43,6 +43,7 @@ var rooms = map[string][]string{
 	"supervisor/port":   {"supervisor/proc", "supervisor/status"},
 	"supervisor/probe":  {"supervisor/logs", "supervisor/proc", "supervisor/spec"},
 	"supervisor/logs":   {},
+	"watch":             {},
 }
 
 // pure packages decide: they open nothing, start nothing and read no clock.
@@ -60,7 +61,9 @@ var homes = map[string][]string{
 	"github.com/rs/zerolog":              {"*"},
 	"github.com/goccy/go-yaml":           {"supervisor/spec"},
 	"mvdan.cc/sh":                        {"supervisor/spec"},
-	"github.com/bmatcuk/doublestar":      {"supervisor/spec"},
+	"github.com/bmatcuk/doublestar":      {"supervisor/spec", "watch"},
+	"github.com/fsnotify/fsnotify":       {"watch"},
+	"github.com/go-git/go-git":           {"watch"},
 	"github.com/gofrs/flock":             {"rpc/socket"},
 	"github.com/google/renameio":         {"supervisor/state"},
 	"github.com/jackc/pgx":               {"supervisor/probe"},

@@ -44,10 +44,11 @@ var rooms = map[string][]string{
 	"supervisor/probe":  {"supervisor/logs", "supervisor/proc", "supervisor/spec"},
 	"supervisor/logs":   {},
 	"watch":             {},
+	"watch/rule":        {},
 }
 
 // pure packages decide: they open nothing, start nothing and read no clock.
-var pure = []string{"editor", "supervisor/policy", "supervisor/crash", "supervisor/spec", "supervisor/status", "rpc/wire"}
+var pure = []string{"editor", "watch/rule", "supervisor/policy", "supervisor/crash", "supervisor/spec", "supervisor/status", "rpc/wire"}
 
 // impure is what a pure package must not import.
 var impure = []string{"os", "os/exec", "os/signal", "net", "net/http", "syscall", "io/ioutil", "runtime", "log", "math/rand", "math/rand/v2", "crypto/rand"}
@@ -59,9 +60,9 @@ var homes = map[string][]string{
 	"go.lsp.dev/":                        {"rpc/sidecar", "rpc/sidecar/fakeeditor", "editor"},
 	"github.com/shirou/gopsutil":         {"supervisor/proc", "supervisor/port"},
 	"github.com/rs/zerolog":              {"*"},
-	"github.com/goccy/go-yaml":           {"supervisor/spec"},
+	"github.com/goccy/go-yaml":           {"supervisor/spec", "watch/rule"},
 	"mvdan.cc/sh":                        {"supervisor/spec"},
-	"github.com/bmatcuk/doublestar":      {"supervisor/spec", "watch"},
+	"github.com/bmatcuk/doublestar":      {"supervisor/spec", "watch", "watch/rule"},
 	"github.com/fsnotify/fsnotify":       {"watch"},
 	"github.com/go-git/go-git":           {"watch"},
 	"github.com/gofrs/flock":             {"rpc/socket"},

@@ -58,8 +58,6 @@ func (f *files) doubt(dir string) { f.doubts[dir] = true }
 
 func (f *files) doubtAll() { f.all = true }
 
-func (f *files) doubtful() bool { return f.all || len(f.doubts) > 0 }
-
 // rebase takes what targets are now for what they were, but for those that were
 // targets before: what has happened to them is still to be told.
 func (f *files) rebase(p *plan) {

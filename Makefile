@@ -49,12 +49,14 @@ chaos:
 
 # The real thing: Next.js and Express from npm, as root (where we are root) and
 # as an ordinary user; and PostgreSQL and Redis, from the distribution's packages
-# postgresql and redis-server, started by the tests. It takes minutes and needs
-# Node. The project is prepared once and kept.
+# postgresql and redis-server, started by the tests. Caches are removed beside the
+# real git, and in a race of 100,000 removals. It takes minutes and needs Node. The
+# project is prepared once and kept.
 E2E_PROJECT ?= $(or $(TMPDIR),/tmp)/devside-e2e-project
 e2e:
 	@command -v npx >/dev/null || { echo "make e2e needs Node with npm and npx"; exit 1; }
-	DEVSIDE_E2E_PROJECT=$(E2E_PROJECT) $(GO) test -tags e2e -run '^TestE2E' -v -count 1 -timeout 30m ./cmd/devside ./supervisor/logs
+	@command -v git >/dev/null || { echo "make e2e needs git"; exit 1; }
+	DEVSIDE_E2E_PROJECT=$(E2E_PROJECT) $(GO) test -tags e2e -run '^TestE2E' -v -count 1 -timeout 30m ./cmd/devside ./supervisor/logs ./watch/cache
 
 # devside beside a bare baseline in the same run: machines are noisy, only the
 # ratios mean something.
@@ -63,7 +65,7 @@ bench: build
 
 lint:
 	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
-	$(GO) vet ./... && $(GO) vet -tags e2e ./cmd/devside ./supervisor/logs
+	$(GO) vet ./... && $(GO) vet -tags e2e ./cmd/devside ./supervisor/logs ./watch/cache
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
 	$(GO) mod tidy -diff

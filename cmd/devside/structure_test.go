@@ -65,7 +65,6 @@ var homes = map[string][]string{
 	"mvdan.cc/sh":                        {"supervisor/spec"},
 	"github.com/bmatcuk/doublestar":      {"supervisor/spec", "watch", "watch/rule"},
 	"github.com/fsnotify/fsnotify":       {"watch"},
-	"github.com/go-git/go-git":           {"watch"},
 	"github.com/gofrs/flock":             {"rpc/socket"},
 	"github.com/google/renameio":         {"supervisor/state"},
 	"github.com/jackc/pgx":               {"supervisor/probe"},
@@ -73,7 +72,7 @@ var homes = map[string][]string{
 	"github.com/DeRuina/timberjack":      {"cmd/devside"},
 	"golang.org/x/sys":                   {"*"},
 	"github.com/google/go-cmp":           {"test"},
-	"github.com/go-git/go-git":           {"test"}, // the oracle of watch/cache's reader of git's index
+	"github.com/go-git/go-git":           {"watch", "test"}, // .gitignore files; in tests, the oracle of watch/cache's reader of git's index
 	"go.uber.org/goleak":                 {"test"},
 	"pgregory.net/rapid":                 {"test"},
 	"github.com/rogpeppe/go-internal":    {"test"},

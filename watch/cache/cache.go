@@ -24,6 +24,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
@@ -82,6 +83,10 @@ type Remover struct {
 	git   repositories
 	queue *queue
 	log   zerolog.Logger
+
+	mu      sync.Mutex
+	closed  bool
+	removes sync.WaitGroup // calls of Remove under way: they use the tree
 }
 
 // tree is the project's folder as this package reaches into it.
@@ -140,10 +145,30 @@ func open(root string, log zerolog.Logger, openTree func(string) (tree, error)) 
 }
 
 // Close waits until the background has put down what it has in hand. What is
-// left in the trash then is removed after the next Open.
+// left in the trash then is removed after the next Open. Everything that
+// Remove is asked for from now on is refused.
 func (r *Remover) Close() {
+	r.mu.Lock()
+	again := r.closed
+	r.closed = true
+	r.mu.Unlock()
 	r.queue.close()
-	r.tree.close()
+	r.removes.Wait()
+	if !again {
+		r.tree.close()
+	}
+}
+
+// begin keeps the tree open until the caller calls r.removes.Done. A
+// descriptor that is used after its end could be another folder's by then.
+func (r *Remover) begin() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return refusal("devside is ending")
+	}
+	r.removes.Add(1)
+	return nil
 }
 
 // sweep lists what a crash left before anything new can come to it, so that
@@ -171,10 +196,15 @@ func (r *Remover) sweep() {
 // fails as a whole: what it may not or can't remove is in Refused.
 func (r *Remover) Remove(ctx context.Context, targets []Target, dryRun bool) Result {
 	var res Result
-	if free, err := r.tree.free(); err == nil {
-		res.FreeBytes, res.DiskLow = free, free < leastFree
+	var mounts []string
+	err := r.begin()
+	if err == nil {
+		defer r.removes.Done()
+		if free, err := r.tree.free(); err == nil {
+			res.FreeBytes, res.DiskLow = free, free < leastFree
+		}
+		mounts, err = r.ground()
 	}
-	mounts, err := r.ground()
 	freed := make(chan Removed, len(targets))
 	res.Freed = freed
 	var left atomic.Int64 // jobs under way, and this loop
@@ -269,7 +299,7 @@ func (r *Remover) one(ctx context.Context, t Target, mounts []string, dryRun boo
 func (r *Remover) discard(ctx context.Context, done Removed, name string) Removed {
 	met, err := r.tree.discard(ctx, name)
 	done.Files, done.Bytes = met.files, met.bytes
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		done.Failed = "devside ended meanwhile: the rest is removed when it starts again"
 		return done
 	}

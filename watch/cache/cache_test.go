@@ -314,7 +314,24 @@ func TestACancelledRemovalSaysSo(t *testing.T) {
 	drain(t, res)
 }
 
-func TestARemovalAfterCloseIsLeftForTheNextOpen(t *testing.T) {
+func TestNothingIsRemovedAfterClose(t *testing.T) {
+	ways(t, func(t *testing.T, open func(string) (tree, error)) {
+		root := project(t, ".next/a")
+		r := opened(t, root, open)
+		r.Close()
+		res := r.Remove(t.Context(), []Target{declared(".", ".next")}, false)
+		drain(t, res)
+		if len(res.Refused) != 1 || res.Refused[0].Why != "devside is ending" || len(res.Removed) != 0 {
+			t.Errorf("%+v", res)
+		}
+		if _, err := os.Lstat(root + "/.next/a"); err != nil {
+			t.Error(err)
+		}
+		r.Close() // a second one does nothing
+	})
+}
+
+func TestARemovalDuringCloseIsLeftForTheNextOpen(t *testing.T) {
 	root := project(t, ".next/a")
 	r, err := Open(root, zerolog.Nop())
 	must(t, err)

@@ -193,11 +193,11 @@ func TestAnOrdinaryUserRemovesOnlyTheirOwn(t *testing.T) {
 	must(t, err)
 	root := above + "/app"
 	root2 := above + "/app2"
-	makeFiles(t, root, ".next/deep/a", "dist/a", "dist/theirs/b", "build/a", "out/b/c", "src/a", ".git/HEAD")
+	makeFiles(t, root, ".vite/.git/HEAD", ".next/deep/a", "dist/a", "dist/theirs/b", "build/a", "out/b/c", "src/a", ".git/HEAD")
 	makeFiles(t, root2, ".next/a", ".devside/trash/")
 	asRoot := os.Getuid() == 0
 	if asRoot {
-		for _, p := range []string{above, root, root + "/dist", root + "/dist/a", root + "/build", root + "/build/a", root + "/out", root + "/out/b", root + "/out/b/c",
+		for _, p := range []string{above, root, root + "/.vite", root + "/dist", root + "/dist/a", root + "/build", root + "/build/a", root + "/out", root + "/out/b", root + "/out/b/c",
 			root + "/.git", root + "/.git/HEAD", root2, root2 + "/.next", root2 + "/.next/a"} {
 			must(t, os.Chown(p, nobody, nobody))
 		}
@@ -239,6 +239,14 @@ func TestAnOrdinaryUserRemovesOnlyTheirOwn(t *testing.T) {
 		}
 	}
 
+	// A repository behind rights that hide it.
+	for _, mode := range []fs.FileMode{0, 0o600} {
+		must(t, os.Chmod(root+"/.vite", mode))
+		if why := remove(t, r, declared(".", ".vite")); !strings.Contains(why, "holds a .git") {
+			t.Errorf("a hidden repository: %q", why)
+		}
+	}
+
 	// An index that may not be read.
 	makeFiles(t, root, ".git/index", "coverage/a")
 	must(t, os.Chmod(root+"/.git/index", 0))
@@ -254,6 +262,56 @@ func TestAnOrdinaryUserRemovesOnlyTheirOwn(t *testing.T) {
 	if !strings.Contains(why, "permission denied") {
 		t.Errorf("a cache in a folder that may not be written to: %q", why)
 	}
+}
+
+// What a disk without room, or a file system that can't move folders, leads to.
+func TestARemovalInPlace(t *testing.T) {
+	ways(t, func(t *testing.T, open func(string) (tree, error)) {
+		root := project(t, ".next/a/b", ".next/c", "a.tsbuildinfo", "src/x")
+		tr, err := open(root)
+		must(t, err)
+		defer tr.close()
+		for path, files := range map[string]int64{".next": 2, "a.tsbuildinfo": 1} {
+			f, err := tr.find(path)
+			must(t, err)
+			name, met, err := f.(interface {
+				inPlace(context.Context) (string, tally, error)
+			}).inPlace(t.Context())
+			if name != "" || met.files != files || err != nil {
+				t.Errorf("%s: %q, %+v, %v", path, name, met, err)
+			}
+			f.close()
+		}
+		if diff := cmp.Diff([]string{"src", "src/x"}, listing(t, root)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// Between the look and the removal in place, too, something else may come.
+func TestSECURITY002ARemovalInPlaceOfSomethingElse(t *testing.T) {
+	ways(t, func(t *testing.T, open func(string) (tree, error)) {
+		root := project(t, ".next/a", "victim/b")
+		tr, err := open(root)
+		must(t, err)
+		defer tr.close()
+		f, err := tr.find(".next")
+		must(t, err)
+		defer f.close()
+		must(t, unix.Renameat2(unix.AT_FDCWD, root+"/.next", unix.AT_FDCWD, root+"/victim", unix.RENAME_EXCHANGE))
+		_, _, err = f.(interface {
+			inPlace(context.Context) (string, tally, error)
+		}).inPlace(t.Context())
+		if err == nil {
+			t.Error("something else was removed")
+		}
+		if _, _, err := f.move(t.Context()); err == nil || !strings.Contains(err.Error(), "was put back") {
+			t.Errorf("it was moved: %v", err)
+		}
+		if diff := cmp.Diff([]string{".next", ".next/b", "victim", "victim/a"}, listing(t, root)); diff != "" {
+			t.Error(diff)
+		}
+	})
 }
 
 func TestDevsidesFolderIsPrivateAndIgnored(t *testing.T) {
@@ -437,9 +495,13 @@ func bigTree(t testing.TB, dir string, files, each int) {
 	}
 }
 
+// shortRace is the race of every test run; TestE2ESECURITY002TheLongRace is the
+// long one.
+const shortRace = 150
+
 func TestSECURITY002AnExchangeDuringTheRemoval(t *testing.T) {
 	for name, open := range trees {
-		t.Run(name, func(t *testing.T) { raceAll(t, open, 150, name == "portable") })
+		t.Run(name, func(t *testing.T) { raceAll(t, open, shortRace, name == "portable") })
 	}
 }
 
@@ -462,8 +524,9 @@ func raceAll(t *testing.T, open func(string) (tree, error), removals int, mayMov
 		{"the trash for a link out of the project", ".devside/trash", "decoy", "OUTSIDE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			outside := project(t, ".next/victim", "trash/victim", "a/b/c", "victim")
-			root := project(t, "web/", "victim/.next/victim", "victim/trash/victim", "victim/a/b/c", ".devside/trash/")
+			outside, root := raceFolder(t), raceFolder(t)
+			makeFiles(t, outside, ".next/victim", "trash/victim", "a/b/c", "victim")
+			makeFiles(t, root, "web/", "victim/.next/victim", "victim/trash/victim", "victim/a/b/c", ".devside/trash/")
 			if c.link == "" {
 				makeFiles(t, root, c.decoy+"/.cache/a", c.decoy+"/b/c")
 			} else {
@@ -473,11 +536,15 @@ func raceAll(t *testing.T, open func(string) (tree, error), removals int, mayMov
 			r := opened(t, root, open)
 			stop := exchange(filepath.Join(root, c.flipped), filepath.Join(root, c.decoy))
 			moved, refused := 0, 0
+			var under []Result
 			for range removals {
 				freshCache(t, root)
 				res := r.Remove(t.Context(), []Target{{Path: "web/.next", Declared: []string{"web/.next"}}}, false)
-				drain(t, res) // it may fail: the trash may be a link just then
+				under = append(under, res)
 				moved, refused = moved+len(res.Removed), refused+len(res.Refused)
+			}
+			for _, res := range under {
+				drain(t, res) // it may fail: the trash may be a link just then
 			}
 			flips := stop()
 			t.Logf("%d exchanges; %d moved and %d refused of %d", flips, moved, refused, removals)
@@ -495,6 +562,19 @@ func raceAll(t *testing.T, open func(string) (tree, error), removals int, mayMov
 			}
 		})
 	}
+}
+
+// raceFolder makes a folder in memory where it can: a race is then one of
+// processors, and not of a disk's journal.
+func raceFolder(t *testing.T) string {
+	t.Helper()
+	const memory = "/dev/shm"
+	dir, err := os.MkdirTemp(memory, "devside-cache-race-")
+	if err != nil {
+		return project(t)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // victims are the contents of the project's files that no cache holds,

@@ -222,12 +222,10 @@ func (h *held) move(ctx context.Context) (string, tally, error) {
 	}
 	defer unix.Close(trash)
 	name := newTrash(h.stat.Ino)
-	err = rename(h.parent, h.name, trash, name)
-	if errors.Is(err, unix.EACCES) {
-		if err = h.openUp(); err == nil {
-			err = rename(h.parent, h.name, trash, name)
-		}
+	if err := h.openUp(); err != nil {
+		return "", tally{}, err
 	}
+	err = rename(h.parent, h.name, trash, name)
 	switch {
 	case noRoom(err), errors.Is(err, unix.EXDEV):
 		return h.inPlace(ctx)
@@ -244,7 +242,7 @@ func (h *held) move(ctx context.Context) (string, tally, error) {
 // changes its "..". What could not be seen in it before is looked at now.
 func (h *held) openUp() error {
 	if kindOf(h.stat.Mode) != folder || h.stat.Mode&0o700 == 0o700 {
-		return unix.EACCES
+		return nil
 	}
 	if err := openUp(h.fd); err != nil {
 		return err

@@ -159,3 +159,26 @@ func TestANameInTheTrashSaysItsInode(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatWasFoundIsJudged(t *testing.T) {
+	for _, c := range []struct {
+		facts facts
+		uid   int
+		why   string
+	}{
+		{facts{kind: folder, owner: 1000}, 1000, ""},
+		{facts{kind: file, owner: 1000}, 1000, ""},
+		{facts{kind: folder, owner: 1000}, 0, ""},
+		{facts{kind: folder, owner: -1}, -1, ""}, // Windows
+		{facts{kind: folder, owner: 0}, 1000, "another user"},
+		{facts{kind: link}, 0, "a link"},
+		{facts{}, 0, "neither a folder nor a file"},
+		{facts{kind: folder, elsewhere: true}, 0, "another file system"},
+		{facts{kind: folder, repo: true}, 0, "a repository of its own"},
+	} {
+		err := judge(c.facts, c.uid)
+		if c.why == "" && err != nil || c.why != "" && (err == nil || !strings.Contains(err.Error(), c.why)) {
+			t.Errorf("%+v as %d: %v, want %q", c.facts, c.uid, err, c.why)
+		}
+	}
+}

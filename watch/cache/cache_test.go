@@ -288,13 +288,13 @@ func awaitEmptyTrash(t testing.TB, root string, r *Remover) {
 
 func TestASweepLeavesWhatIsNotOurs(t *testing.T) {
 	ways(t, func(t *testing.T, open func(string) (tree, error)) {
-		stranger := newTrash(1) // says another inode than it has
-		root := project(t, ".devside/trash/docs/a", ".devside/trash/"+stranger+"/b", ".devside/other")
+		stranger, single := newTrash(1), newTrash(2) // they say other inodes than they have
+		root := project(t, ".devside/trash/docs/a", ".devside/trash/"+stranger+"/b", ".devside/trash/"+single, ".devside/other")
 		r := opened(t, root, open)
 		done := make(chan struct{})
 		go func() { defer close(done); r.queue.wg.Wait() }()
 		<-done
-		for _, name := range []string{"trash/docs/a", "trash/" + stranger + "/b", "other"} {
+		for _, name := range []string{"trash/docs/a", "trash/" + stranger + "/b", "trash/" + single, "other"} {
 			if _, err := os.Lstat(filepath.Join(root, homeName, filepath.FromSlash(name))); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -378,6 +378,9 @@ func TestSECURITY002HostileProjects(t *testing.T) {
 		{name: "the folder above is a link out of the project", plant: symlink("OUTSIDE", "node_modules"), target: declared(".", "node_modules/.cache"), why: "a part of its path is a link"},
 		{name: "the folder above is a link inside the project", files: []string{"src/.cache/a", "frontend/"}, plant: symlink("../src", "frontend/node_modules"),
 			target: declared("frontend", "node_modules/.cache"), why: "a part of its path is a link"},
+		{name: "a link further above, inside the project", files: []string{"src/node_modules/.cache/a"}, plant: symlink("src", "frontend"),
+			target: declared("frontend", "node_modules/.cache"), why: "a part of its path is a link"},
+		{name: "a link further above, out of the project", plant: symlink("OUTSIDE", "frontend"), target: declared("frontend", "a/.cache"), why: "a part of its path is a link"},
 		{name: "the server's folder is a link", plant: symlink("OUTSIDE", "frontend"), target: declared("frontend", ".cache"), why: "a part of its path is a link"},
 		{name: "a magic link", plant: symlink("/proc/self/cwd", "frontend"), target: declared("frontend", ".cache"), why: "a part of its path is a link"},
 		{name: "a file on the way", files: []string{"node_modules"}, target: declared(".", "node_modules/.cache"), why: "a file, where a folder should be"},
@@ -396,7 +399,7 @@ func TestSECURITY002HostileProjects(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			ways(t, func(t *testing.T, open func(string) (tree, error)) {
-				outside := project(t, ".cache/victim", "victim", newTrash(0)+"/victim")
+				outside := project(t, ".cache/victim", "a/.cache/victim", "victim", newTrash(0)+"/victim")
 				root := project(t, c.files...)
 				if c.plant != nil {
 					c.plant(t, root, outside)

@@ -119,6 +119,41 @@ func TestSECURITY002TheBackgroundNeverEntersAMount(t *testing.T) {
 	})
 }
 
+// The list of mounts is read before anything is opened; what is mounted after
+// that is the kernel's to refuse.
+func TestSECURITY002TheKernelStopsAtMountsThatNoListNames(t *testing.T) {
+	if !inAProcessOfItsOwn(t, ownMounts()) {
+		return
+	}
+	keepMountsIn(t)
+	outside := project(t, ".cache/victim", "victim")
+	root := project(t, ".next/a/", "frontend/", ".vite/", ".eslintcache")
+	for _, dir := range []string{"frontend", ".next/a", ".vite"} {
+		bind(t, outside, filepath.Join(root, dir))
+	}
+	bind(t, outside+"/victim", root+"/.eslintcache")
+	tr, err := openTree(root)
+	must(t, err)
+	defer tr.close()
+	for _, path := range []string{"frontend/.cache", ".vite", ".eslintcache"} {
+		if _, err := tr.find(path); err == nil || !strings.Contains(err.Error(), "another file system is mounted") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	f, err := tr.find(".next")
+	must(t, err)
+	defer f.close()
+	if met, err := f.count(t.Context()); err == nil || met.files != 0 {
+		t.Errorf("a mount was counted: %+v, %v", met, err)
+	}
+	if _, _, err := f.(*held).inPlace(t.Context()); err == nil {
+		t.Error("a mount was removed")
+	}
+	if diff := cmp.Diff([]string{".cache", ".cache/victim", "victim"}, listing(t, outside)); diff != "" {
+		t.Errorf("the victim changed:\n%s", diff)
+	}
+}
+
 // EDGE-2: a full disk. What a rename needs is there even then; where it isn't,
 // the cache is removed where it is.
 func TestEDGE2AFullDisk(t *testing.T) {

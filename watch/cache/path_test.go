@@ -153,7 +153,7 @@ func TestANameInTheTrashSaysItsInode(t *testing.T) {
 			t.Errorf("%d is named %q, which says %d", inode, name, inodeOf(name))
 		}
 	}
-	for _, name := range []string{"", "x", "12-", "12-" + strings.Repeat("A", 25), "zz-" + strings.Repeat("A", 26), "12-" + strings.Repeat("A", 26) + "/x", "docs"} {
+	for _, name := range []string{"", "x", "12-", "12-" + strings.Repeat("A", 25), "zz-" + strings.Repeat("A", 26), "12-" + strings.Repeat("A", 26) + "/x", "012-" + strings.Repeat("A", 26), "docs"} {
 		if isTrash(name) {
 			t.Errorf("%q could be devside's", name)
 		}

@@ -167,7 +167,8 @@ func TestAHubThatMayNotForkLosesNothingAndStartsLater(t *testing.T) {
 	}
 	home = filepath.Join(dir, "home")
 	project := filepath.Join(dir, "shop")
-	for _, d := range []string{home, project} {
+	cover := filepath.Join(dir, "cover") // the tests' own folder for it is root's
+	for _, d := range []string{home, project, cover} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +182,7 @@ func TestAHubThatMayNotForkLosesNothingAndStartsLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	if as != nil {
-		for _, d := range []string{home, project, filepath.Join(project, "devside.yaml")} {
+		for _, d := range []string{home, project, cover, filepath.Join(project, "devside.yaml")} {
 			if err := os.Chown(d, int(as.Uid), int(as.Gid)); err != nil {
 				t.Fatal(err)
 			}
@@ -189,7 +190,7 @@ func TestAHubThatMayNotForkLosesNothingAndStartsLater(t *testing.T) {
 	}
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.Command(filepath.Join(binaries(t), "devside"), append(args, "--root", project)...)
-		cmd.Env = append(os.Environ(), state.HomeVariable+"="+home)
+		cmd.Env = append(os.Environ(), state.HomeVariable+"="+home, "GOCOVERDIR="+cover)
 		cmd.Dir = dir
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 		return cmd

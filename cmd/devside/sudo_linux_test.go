@@ -268,9 +268,11 @@ func TestSECURITY004UnderSudoUpAndAnEditorsSessionAreTheCallers(t *testing.T) {
 					return out + errOut, json.Unmarshal([]byte(out), &p) == nil && allReady(p)
 				})
 			} else {
+				// It gives up its rights, then becomes another image: in between it has
+				// the old environment, and for a moment of exec none.
 				await(t, "the session as the caller", func() (string, bool) {
-					info, err := proc.Inspect(cmd.Process.Pid)
-					return fmt.Sprintf("%+v %v", info, err), err == nil && info.UID == sudoerUID
+					environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", cmd.Process.Pid))
+					return fmt.Sprintf("%q %v", environ, err), strings.Contains("\x00"+string(environ), "\x00HOME="+s.home+"\x00")
 				})
 			}
 			s.dropped(args[0], cmd.Process.Pid)

@@ -118,6 +118,7 @@ func (c *chaos) agree() {
 		}
 		<-tick.C
 	}
+	c.escaping = false
 	took := time.Since(began)
 	if took > c.longest {
 		c.longest, c.slowest = took, fmt.Sprintf("%v after %q: %s", took.Round(time.Millisecond), c.journal[len(c.journal)-2], strings.Join(late, "; "))
@@ -142,6 +143,9 @@ func (c *chaos) compare(agreed map[string]bool) []string {
 	before, err := c.status()
 	if err != nil {
 		return []string{err.Error()}
+	}
+	if c.escaping {
+		c.endEscaped(before.HubPID)
 	}
 	seen := c.scan()
 	ledger, snapshot := c.ledger(), c.snapshot()

@@ -49,12 +49,14 @@ func end(ctx context.Context, id Identity, plan StopPlan, still func() error) (k
 		if awaitEnd(ctx, h, deaths, step.patience, plan.Hurry) {
 			return killed, nil
 		}
+		if ctx.Err() != nil { // whoever asked has thought better of it: nothing worse follows
+			return killed, fmt.Errorf("end pid %d: it was sent %s, and does not have to end any more: %w", id.PID, SignalName(step.signal), context.Cause(ctx))
+		}
 	}
 	return killed, fmt.Errorf("end pid %d: it did not end within %v of SIGKILL", id.PID, killPatience)
 }
 
-// awaitEnd waits until the process has ended. The end of ctx ends the wait, and
-// what is to follow follows at once.
+// awaitEnd waits until the process has ended. The end of ctx ends the wait.
 func awaitEnd(ctx context.Context, h handle, deaths *obituary, patience time.Duration, hurry <-chan struct{}) bool {
 	t := time.NewTimer(max(patience, 0))
 	defer t.Stop()

@@ -88,7 +88,8 @@ func (id Identity) Signal(sig syscall.Signal) error {
 // was opened for this identity. still is asked with the handle in hand, right
 // before the first signal; its error is returned, and nothing is signalled. End
 // returns when the process has ended, killed: by SIGKILL. It fails with ErrGone
-// when the process had ended before. Only that process is ended, and nothing it
+// when the process had ended before, and with ctx's error when that ends first:
+// then nothing follows the signal that was sent. Only that process is ended, and nothing it
 // has started.
 func End(ctx context.Context, id Identity, plan StopPlan, still func() error) (killed bool, err error) {
 	return end(ctx, id, plan, still)

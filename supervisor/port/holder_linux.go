@@ -32,7 +32,7 @@ func holderOf(l []Listener, hints []int) *status.Holder {
 	if slices.ContainsFunc(l, func(one Listener) bool { return one.UID == us }) {
 		uid = us
 	}
-	return &status.Holder{User: userName(uid)}
+	return &status.Holder{User: UserName(uid)}
 }
 
 // holder describes a process if it has the socket open. Its identity is read
@@ -52,7 +52,7 @@ func holder(pid int, inode uint32, us int) (*status.Holder, bool) {
 	if err != nil || after.Identity != before.Identity {
 		return nil, false
 	}
-	h := &status.Holder{User: userName(after.UID)}
+	h := &status.Holder{User: UserName(after.UID)}
 	if after.UID == us {
 		h.PID, h.StartTime, h.Name, h.Command, h.Started = pid, after.Start, after.Name, shorten(command), after.Started
 	}

@@ -100,8 +100,8 @@ func shorten(s string) string {
 	return s[:cut] + more
 }
 
-// userName names a uid; "uid 1234" when nobody has it.
-func userName(uid int) string {
+// UserName names a uid; "uid 1234" when nobody has it.
+func UserName(uid int) string {
 	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
 		return u.Username
 	}

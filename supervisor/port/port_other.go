@@ -18,7 +18,7 @@ func holderOf(l []Listener, _ []int) *status.Holder {
 	if len(l) == 0 {
 		return nil
 	}
-	return &status.Holder{User: userName(l[0].UID)}
+	return &status.Holder{User: UserName(l[0].UID)}
 }
 
 func opens(int, uint32) bool { return false }

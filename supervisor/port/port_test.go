@@ -305,7 +305,7 @@ func TestEDGE1HolderIsNamed(t *testing.T) {
 	name15 = name15[:min(len(name15), 15)]
 	for name, hints := range map[string][]int{"hint": {1 << 30, pid}, "no hint": nil, "wrong hint": {os.Getpid()}} {
 		h := HolderOf(ls, hints)
-		if h == nil || h.PID != pid || h.StartTime != id.Start || h.Name != name15 || h.User != userName(os.Geteuid()) {
+		if h == nil || h.PID != pid || h.StartTime != id.Start || h.Name != name15 || h.User != UserName(os.Geteuid()) {
 			t.Fatalf("%s: %+v", name, h)
 		}
 		if !strings.Contains(h.Command, child+" plain long é") || len(h.Command) > maxCommand || !strings.HasSuffix(h.Command, "…") {
@@ -342,7 +342,7 @@ func TestEDGE1HolderOfAnotherUserIsAUserOnly(t *testing.T) {
 	}
 	for _, hints := range [][]int{nil, hints} {
 		h := HolderOf(ls, hints)
-		if h == nil || h.User != userName(ls[0].UID) || h.PID != 0 || h.StartTime+h.Name+h.Command != "" {
+		if h == nil || h.User != UserName(ls[0].UID) || h.PID != 0 || h.StartTime+h.Name+h.Command != "" {
 			t.Errorf("hints %v: %+v", hints, h)
 		}
 	}
@@ -350,7 +350,7 @@ func TestEDGE1HolderOfAnotherUserIsAUserOnly(t *testing.T) {
 
 func TestHolderOutOfSight(t *testing.T) {
 	h := HolderOf([]Listener{{UID: 4_000_000_000}, {UID: os.Geteuid(), Inode: 0}}, []int{os.Getpid()})
-	if h == nil || h.PID != 0 || h.User != userName(os.Geteuid()) {
+	if h == nil || h.PID != 0 || h.User != UserName(os.Geteuid()) {
 		t.Errorf("%+v", h)
 	}
 	if h := HolderOf([]Listener{{UID: 4_000_000_000}}, nil); h == nil || h.User != "uid 4000000000" {

@@ -2,10 +2,9 @@ package project
 
 import (
 	"fmt"
-	"os/user"
-	"strconv"
 	"time"
 
+	"github.com/devside/devside/supervisor/port"
 	"github.com/devside/devside/supervisor/proc"
 	"github.com/devside/devside/supervisor/status"
 )
@@ -40,7 +39,7 @@ func (p *Project) agreedTo(hash string) {
 // RefusedClient takes down that another user's process wanted to talk to the hub.
 func (p *Project) RefusedClient(pid, uid int) {
 	h := processOf(pid)
-	h.User = userName(uid) // the kernel's word about the connection counts
+	h.User = port.UserName(uid) // the kernel's word about the connection counts
 	p.happened(status.Event{
 		Kind: status.HappenedSecurity, Act: status.ActClientRefused, At: time.Now(), Process: h,
 		Message: fmt.Sprintf("a process of another user (uid %d, pid %d) was refused", uid, pid),
@@ -55,15 +54,7 @@ func processOf(pid int) *status.Holder {
 		return h
 	}
 	if info, err := proc.Inspect(pid); err == nil {
-		h.StartTime, h.Name, h.User = info.Start, info.Name, userName(info.UID)
+		h.StartTime, h.Name, h.User = info.Start, info.Name, port.UserName(info.UID)
 	}
 	return h
-}
-
-func userName(uid int) string {
-	id := strconv.Itoa(uid)
-	if u, err := user.LookupId(id); err == nil {
-		return u.Username
-	}
-	return "uid " + id
 }

@@ -109,6 +109,7 @@ type Server struct {
 	Stop      Stop
 	Caches    []string
 	Watch     Watch
+	Preset    string // of the framework that was recognised; empty: none
 	Origin    Origin
 }
 
@@ -210,6 +211,8 @@ type Stop struct {
 // Watch says which files restart a server.
 type Watch struct {
 	Restart         []string // globs below Dir
+	Reloads         []string // globs below Dir of files that the framework itself acts upon
+	Lockfiles       []string // names; the nearest from Dir upwards counts. nil: whichever is nearest
 	LockfileCaches  bool
 	LockfileRestart bool
 	Settle          time.Duration

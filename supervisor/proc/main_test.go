@@ -99,19 +99,6 @@ func runChild(mode string, args []string) int {
 			spawn(nil, true, "escape", "stubborn")
 		}
 		linger()
-	case "hydra":
-		// For each that ends, two take its place, nine times over.
-		signal.Ignore(syscall.SIGTERM)
-		depth, _ := strconv.Atoi(args[0])
-		if depth == 0 {
-			linger()
-		}
-		if len(args) > 1 {
-			say() // the first, which now minds nothing
-		}
-		for range 2 {
-			spawn(nil, true, "hydra", strconv.Itoa(depth-1))
-		}
 	case "siblings":
 		// Its child's parent is ours, and the child has left session and marker.
 		attr := &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Env: []string{}, Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_PARENT}}

@@ -503,10 +503,13 @@ func TestStopCatchesARunner(t *testing.T) {
 // What forks faster than it is looked for: every scan finds newcomers, and all
 // of them have left everything but their fingerprint.
 func TestEDGE4StopCatchesWhatForksWhileItIsKilled(t *testing.T) {
-	for _, argv := range [][]string{{"forker"}, {"hydra", "9", "first"}} {
-		t.Run(argv[0], func(t *testing.T) {
+	for name, start := range map[string]func(*rig) (*Process, *lines){
+		"forker": func(r *rig) (*Process, *lines) { return r.start("forker") },
+		"hydra":  startHydra,
+	} {
+		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			p, out := r.start(argv...)
+			p, out := start(r)
 			out.next() // it is at it
 			rep := p.Stop(context.Background(), StopPlan{Grace: 50 * time.Millisecond})
 			for _, s := range snapshot(os.Geteuid(), newPrints(), nil) {
@@ -524,6 +527,19 @@ func TestEDGE4StopCatchesWhatForksWhileItIsKilled(t *testing.T) {
 			t.Logf("%d were asked to end and %d killed in %v", rep.Signalled, rep.Killed, rep.Took.Round(time.Millisecond))
 		})
 	}
+}
+
+// startHydra starts what has two successors for each that ends, nine times over,
+// without its environment and each in a session of its own. It is a shell's
+// script, because a Go program minds SIGTERM until it says that it does not.
+func startHydra(r *rig) (*Process, *lines) {
+	const body = "#!/bin/sh\ntrap '' TERM\n[ $2 ] && echo $$\n[ $1 -gt 0 ] || exec sleep 60\n" +
+		"for i in 1 2; do env -i PATH=$PATH setsid $0 $(($1-1)) & done\n"
+	script := filepath.Join(r.TempDir(), "hydra")
+	if err := os.WriteFile(script, []byte(body), 0o755); err != nil {
+		r.Fatal(err)
+	}
+	return r.startArgv([]string{script, "9", "first"}, fmt.Sprintf("hydra%d", time.Now().UnixNano()))
 }
 
 func TestStopLetsTheLeaderCleanUp(t *testing.T) {

@@ -44,7 +44,7 @@ func TestAnOvertakenStopLeavesNoRunToNobody(t *testing.T) {
 		time.AfterFunc(time.Second, func() { old.box.put(askStart{fact: startAsked{force: true}}) })
 		next := conf("api")
 		next.Env = map[string]string{"LOG_LEVEL": "debug"}
-		g.Apply(t.Context(), []spec.Server{next}, false)
+		g.Apply(t.Context(), []spec.Server{next}, Change{})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if got := states(g); got != "api=ready" {

@@ -93,6 +93,15 @@ func passes(name string) bool {
 	return true
 }
 
+// Passing is what of a client's environment a program may have that is no
+// server: an install.
+func Passing(client []string) []string {
+	return slices.DeleteFunc(slices.Clone(client), func(kv string) bool {
+		name, _, ok := strings.Cut(kv, "=")
+		return !ok || name == "" || !passes(name)
+	})
+}
+
 // lookup finds a variable in an environment.
 func lookup(env []string) func(string) string {
 	return func(name string) string {

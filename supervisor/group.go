@@ -84,13 +84,20 @@ func (g *Group) Close() {
 // Changes is what Apply did.
 type Changes struct{ Added, Changed, Removed, Restarted []string }
 
+// Change says why a configuration is applied.
+type Change struct {
+	Asked   bool           // a person asked for it: no budget of restarts applies
+	Because status.Because // the file that was written
+}
+
 // Apply makes the group run this configuration: new servers appear, removed
 // ones are stopped, changed ones are stopped and, if they were up, started
 // again with the environment they had: within the budget of devside's own
-// restarts, unless a person asked for it. One Apply at a time, and it goes on
-// when ctx has ended: two actors of one server must not both run it. A start
+// restarts, unless a person asked for it. What was held in blocked or crash-loop
+// and has changed is started, too: that may have mended it. One Apply at a time,
+// and it goes on when ctx has ended: two actors of one server must not both run it. A start
 // that is asked for meanwhile waits.
-func (g *Group) Apply(ctx context.Context, servers []spec.Server, asked bool) Changes {
+func (g *Group) Apply(ctx context.Context, servers []spec.Server, why Change) Changes {
 	ctx = context.WithoutCancel(ctx)
 	replaced := make(chan struct{})
 	g.mu.Lock()
@@ -120,7 +127,7 @@ func (g *Group) Apply(ctx context.Context, servers []spec.Server, asked bool) Ch
 	g.mu.Unlock()
 	close(replaced)
 	for _, name := range c.Restarted {
-		g.start([]string{name}, StartOptions{Env: env[name], why: status.ReasonConfiguration, asked: asked}, false)
+		g.start([]string{name}, StartOptions{Env: env[name], why: status.ReasonConfiguration, asked: why.Asked, because: why.Because}, false)
 	}
 	g.mu.Lock()
 	g.coming = nil
@@ -144,14 +151,15 @@ func (g *Group) stopForGood(ctx context.Context, names []string) {
 	}
 }
 
-// wanted reports whether a server runs, or will by itself, or was told to a
-// moment ago, and the environment of its last start.
+// wanted reports whether a server runs, or will by itself, or would if nothing
+// held it, or was told to a moment ago, and the environment of its last start.
 func (g *Group) wanted(name string) (bool, []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	m := g.members[name]
 	up := m.snap.State.Active() && m.snap.State != status.Stopping
-	return up || m.asked > m.dep.epoch, m.env
+	held := m.snap.State == status.Blocked || m.snap.State == status.CrashLoop
+	return up || held || m.asked > m.dep.epoch, m.env
 }
 
 // replace puts new actors in the place of those that Apply has stopped.
@@ -384,6 +392,8 @@ type StartOptions struct {
 	NoWait bool          // answer when the start has been taken note of
 	why    status.Reason // of a restart that is not for itself
 	asked  bool          // a person asked for that, too
+
+	because status.Because // the file that why is about
 }
 
 // Start starts servers and what they depend on, and waits until each has come
@@ -449,7 +459,7 @@ func (g *Group) start(names []string, o StartOptions, wait bool) ([]starting, ch
 		m.env, m.asked = o.Env, g.epoch
 		asked := startAsked{epoch: g.epoch}
 		if slices.Contains(names, name) {
-			asked.force, asked.why, asked.asked = o.Force, o.why, o.asked
+			asked.force, asked.why, asked.asked, asked.because = o.Force, o.why, o.asked, o.because
 		}
 		m.server.box.put(askStart{asked, o.Env, o.NoWait, s.done})
 		out = append(out, s)
@@ -556,6 +566,20 @@ func (g *Group) stopAfter(m *member, before []chan struct{}, o StopOptions, hurr
 		done <- r
 	case <-m.gone:
 		done <- Result{Name: m.server.conf.Name, OK: true, State: status.Stopped}
+	}
+}
+
+// FileChanged tells a server of a changed file that it can't pick up by itself,
+// or that may be what holds it: what runs restarts, what waits for its next
+// restart has it at once, and what is held has one attempt. What is stopped
+// stays so. It does not wait.
+func (g *Group) FileChanged(server string, because status.Because) {
+	g.mu.Lock()
+	m, ok := g.members[server]
+	ok = ok && !g.last
+	g.mu.Unlock()
+	if ok { // an Apply that replaces the actor starts the new one, with the file as it is
+		m.server.box.put(fileChanged{because})
 	}
 }
 

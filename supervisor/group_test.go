@@ -237,7 +237,7 @@ func bubble(t *testing.T, servers []spec.Server, test func(t *testing.T, r *room
 		for i := range servers {
 			servers[i].Ready.HTTP = servers[i].Name
 		}
-		g.Apply(t.Context(), servers, false)
+		g.Apply(t.Context(), servers, Change{})
 		defer func() { // of a test that failed, too: its bubble must come to an end
 			g.StopAll(context.Background(), StopOptions{})
 			g.Close()
@@ -510,7 +510,7 @@ func TestApplyRestartsOnlyWhatChanged(t *testing.T) {
 		idle := servers[3]
 		idle.Dir = "elsewhere"
 		next = append(next, idle, conf("new"))
-		c := g.Apply(t.Context(), next, false)
+		c := g.Apply(t.Context(), next, Change{})
 		want := Changes{Added: []string{"new"}, Changed: []string{"api", "idle"}, Removed: []string{"old"}, Restarted: []string{"api"}}
 		if fmt.Sprint(c) != fmt.Sprint(want) {
 			t.Errorf("changes %+v, want %+v", c, want)

@@ -25,6 +25,18 @@ type (
 		force bool          // restart what runs
 		why   status.Reason // what a restart that no person asked for is for
 		asked bool          // a person asked for that, too: no budget applies
+		// because is the file that why is about.
+		because status.Because
+	}
+	// fileChanged: the server can't pick up by itself what is in this file now,
+	// or it may be what held it.
+	fileChanged struct{ because status.Because }
+	// portElapsed: it is time to look whether the port that held the server is
+	// free; portIs is what was seen.
+	portElapsed struct{ run int }
+	portIs      struct {
+		run   int
+		taken bool
 	}
 	stopAsked struct{ message string }
 	// dependencyIs is the last news of something in depends_on.
@@ -114,6 +126,9 @@ type (
 		d time.Duration
 		f fact
 	}
+	lookAtPort struct { // answer portIs
+		run, number int
+	}
 	happened struct{ event status.Event }
 )
 
@@ -158,7 +173,9 @@ type machine struct {
 	failed    string // what it said when it failed last
 	sick      sickness
 	restarts  int
-	why       status.Reason // why the current run is a restart; empty: it is none
+	why       status.Reason  // why the current run is a restart; empty: it is none
+	because   status.Because // the file that why is about
+	held      crash.Cause    // what keeps it in blocked or crash-loop, as far as its end tells
 	crashes   int
 	lastExit  *status.Exit
 	retryAt   time.Time // in backoff
@@ -230,6 +247,16 @@ func (m machine) step(f fact, now time.Time, rnd float64) (machine, []action) {
 		if f.run == s.run && s.alive && !s.ended {
 			s.costs(f)
 		}
+	case fileChanged:
+		s.fileChanged(f.because)
+	case portElapsed:
+		if p, waits := s.heldByPort(); waits && f.run == s.run {
+			s.do(lookAtPort{s.run, p})
+		}
+	case portIs:
+		if p, waits := s.heldByPort(); waits && f.run == s.run {
+			s.portIs(p, f.taken)
+		}
 	case exited:
 		if f.run == s.run && s.alive && !s.ended {
 			s.exited()
@@ -300,11 +327,15 @@ func (s *stepper) startAsked(f startAsked) {
 		s.tryStart()
 	default:
 		s.ask()
+		s.because = f.because
 		if f.why == status.ReasonConfiguration && !f.asked {
 			s.configured()
 			return
 		}
 		s.why = f.why
+		if f.why == status.ReasonConfiguration {
+			s.sayRestart("restarts")
+		}
 		s.tryStart()
 	}
 }
@@ -330,7 +361,7 @@ func (s *stepper) lateAfterWithin() {
 // forgotten, but for the crashes of the last hour.
 func (s *stepper) ask() {
 	s.request++
-	s.spawns, s.overdue, s.timed, s.why = 0, false, false, ""
+	s.spawns, s.overdue, s.timed, s.why, s.because = 0, false, false, "", status.Because{}
 	s.history = s.history.Reset()
 	clear(s.problems)
 }
@@ -371,7 +402,7 @@ func (s *stepper) spawn() {
 	s.memory = policy.Memory{}
 	delete(s.problems, status.MemoryWarning)
 	s.pid, s.readyMs, s.readyAt, s.spawnedAt, s.retryAt, s.left, s.failing, s.failed = 0, nil, time.Time{}, s.now, time.Time{}, "", "", ""
-	s.spared = ""
+	s.spared, s.held = "", crash.Cause{}
 	s.health = policy.NewHealth(policy.Readiness, s.conf.Ready.Failures).WithErrorRate(s.conf.Ready.ErrorRate)
 	if s.conf.Live != nil {
 		s.live = policy.NewHealth(policy.Liveness, s.conf.Live.Failures)
@@ -503,6 +534,7 @@ func (s *stepper) spawnFailed(f spawnFailed) {
 	s.raise(p)
 	s.enter(status.Blocked, p.Message, p.Hint)
 	s.do(happened{status.Event{Kind: status.HappenedProblem, Server: s.conf.Name, At: s.now, Message: p.Message, Code: p.Code}})
+	s.awaitPort()
 }
 
 func (s *stepper) probed(err error) {
@@ -694,6 +726,12 @@ func (s *stepper) gone(f gone) {
 }
 
 func (s *stepper) restarted() {
+	if s.why == status.ReasonFile {
+		s.restarts++
+		s.sayRestart("restarts")
+		s.tryRestart()
+		return
+	}
 	if s.why == "" {
 		s.why = status.ReasonAsked
 	}
@@ -740,6 +778,7 @@ func (s *stepper) crashed(end ending, readyFor time.Duration) {
 		p = s.problem(status.CrashLooping, fmt.Sprintf("%s keeps crashing and is held: %s; last it %s", s.conf.Name, decision.Reason, why), "mend it, then reset it or start it")
 		p.Lines = end.lines
 		s.raise(p)
+		s.held = end.cause
 		s.enter(status.CrashLoop, p.Message, p.Hint)
 		s.do(happened{status.Event{Kind: status.HappenedProblem, Server: s.conf.Name, At: s.now, Message: p.Message, Code: p.Code}})
 	case policy.Blocked:
@@ -750,10 +789,12 @@ func (s *stepper) crashed(end ending, readyFor time.Duration) {
 			p.Server, p.Since = s.conf.Name, s.now
 		}
 		s.raise(p)
+		s.held = end.cause
 		s.enter(status.Blocked, p.Message, p.Hint)
+		s.awaitPort()
 	case policy.Restart:
 		s.raise(p)
-		s.why = status.ReasonCrash
+		s.why, s.because = status.ReasonCrash, status.Because{}
 		if s.liveness {
 			s.why = status.ReasonLiveness
 		}
@@ -864,7 +905,7 @@ func (m machine) stopOutcome() (r Result, done bool) {
 
 // snapshot is the machine as others see it.
 func (m machine) snapshot() Snapshot {
-	s := Snapshot{Overdue: m.overdue, Wanted: m.wanted(), Stop: m.conf.Stop}
+	s := Snapshot{Overdue: m.overdue, Wanted: m.wanted(), Stop: m.conf.Stop, Held: m.held}
 	s.Server = status.Server{
 		Name: m.conf.Name, State: m.state, Since: m.since, PID: m.pid, ReadyMs: m.readyMs,
 		Restarts: m.restarts, Crashes: m.crashes, LastExit: m.lastExit, Message: m.message,

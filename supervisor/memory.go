@@ -121,7 +121,7 @@ func (s *stepper) ownStopEnded() {
 		s.enter(status.CrashLoop, p.Message, p.Hint)
 		return
 	}
-	s.own, s.why = "", status.ReasonMemory
+	s.own, s.why, s.because = "", status.ReasonMemory, status.Because{}
 	s.restarts++
 	s.say(status.HappenedRestart, s.conf.Name+" restarts because it used too much memory")
 	s.tryRestart()
@@ -155,6 +155,7 @@ func (s *stepper) configured() {
 	s.history = history
 	if allowed {
 		s.why, s.retryAt = status.ReasonConfiguration, time.Time{}
+		s.sayRestart("restarts")
 		s.tryStart()
 		return
 	}

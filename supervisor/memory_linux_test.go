@@ -135,7 +135,7 @@ func newRealGroup(t *testing.T, memory spec.Memory, args ...string) *realGroup {
 		s.Ready = spec.Probe{Kind: spec.ProbeNone, Within: patience, Timeout: patience, Every: patience, Failures: 3}
 		s.Stop.Grace = patience
 	})
-	r.Apply(t.Context(), []spec.Server{c}, false)
+	r.Apply(t.Context(), []spec.Server{c}, Change{})
 	if results, _ := r.Start(t.Context(), []string{"api"}, StartOptions{Env: os.Environ()}); !results[0].OK {
 		t.Fatalf("%+v", results[0])
 	}

@@ -439,7 +439,7 @@ func TestWhyAServerWasRestartedIsSaid(t *testing.T) {
 		reason("api", status.ReasonLiveness)
 		next := slices.Clone(servers)
 		next[0].Dir = "elsewhere"
-		g.Apply(t.Context(), next, false)
+		g.Apply(t.Context(), next, Change{})
 		reason("web", status.ReasonConfiguration)
 		g.StopAll(t.Context(), StopOptions{})
 		g.Start(t.Context(), []string{"web"}, StartOptions{})
@@ -454,7 +454,7 @@ func TestAConfigurationWrittenAgainAndAgainRestartsAServerThreeTimesInTenMinutes
 		change := func(i int) {
 			next := slices.Clone(servers)
 			next[0].Env = map[string]string{"N": fmt.Sprint(i)}
-			g.Apply(t.Context(), next, false)
+			g.Apply(t.Context(), next, Change{})
 			passed(time.Minute)
 		}
 		for i := range 3 {
@@ -487,7 +487,7 @@ func TestAConfigurationThatAPersonAppliesHasNoBudget(t *testing.T) {
 		for i := range 6 {
 			next := slices.Clone(servers)
 			next[0].Env = map[string]string{"N": fmt.Sprint(i)}
-			g.Apply(t.Context(), next, true)
+			g.Apply(t.Context(), next, Change{Asked: true})
 			passed(time.Minute)
 			s := snapshotOf(t, g, "api")
 			is(t, s, status.Ready, 2+i)
@@ -505,7 +505,7 @@ func TestAPersonNeedNotWaitForTheBudget(t *testing.T) {
 		for i := range 4 {
 			next := slices.Clone(servers)
 			next[0].Env = map[string]string{"N": fmt.Sprint(i)}
-			g.Apply(t.Context(), next, false)
+			g.Apply(t.Context(), next, Change{})
 			passed(time.Second)
 		}
 		is(t, snapshotOf(t, g, "api"), status.Backoff, 4)
@@ -527,7 +527,7 @@ func TestAChangedConfigurationForgetsNoCrash(t *testing.T) {
 		passed(15 * time.Second)
 		next := slices.Clone(servers)
 		next[0].Env = map[string]string{"N": "1"}
-		g.Apply(t.Context(), next, false)
+		g.Apply(t.Context(), next, Change{})
 		passed(time.Second)
 		s := snapshotOf(t, g, "api")
 		if s.Crashes != 1 || s.Restarts != 1 || len(s.history.Automatic) != 1 {

@@ -98,7 +98,7 @@ func newNotifying(t *testing.T, args ...string) notifying {
 		s.Command = append([]string{self(), child}, args...)
 		s.Ready = spec.Probe{Kind: spec.ProbeNotify, Within: patience, Every: time.Hour, Timeout: time.Second, Failures: 3}
 		s.Stop.Spare = []string{"picture-viewer"}
-	})}, false)
+	})}, Change{})
 	t.Cleanup(func() {
 		g.StopAll(context.Background(), StopOptions{})
 		g.Close()

@@ -72,7 +72,7 @@ func TestWhatTheKernelKilledForLackOfMemoryIsSaidToBe(t *testing.T) {
 		Name: "api", Command: []string{self(), child, "glutton", dir}, Dir: ".",
 		Ready: spec.Probe{Kind: spec.ProbeNone, Within: patience}, Restart: spec.Restart{On: spec.OnNever},
 		Stop: spec.Stop{Signal: "SIGTERM", Grace: time.Second},
-	}}, false)
+	}}, Change{})
 	g.Start(t.Context(), []string{"api"}, StartOptions{Env: os.Environ()})
 	deadline := time.After(patience)
 	for {

@@ -21,7 +21,7 @@ func TestAProbeThatChangesNothingPublishesNothing(t *testing.T) {
 		g := NewGroup(r.host(), func(string) *logs.Log { return logs.New(0) }, func() { published.Add(1) })
 		c := conf("api")
 		c.Ready.HTTP = "api"
-		g.Apply(t.Context(), []spec.Server{c}, false)
+		g.Apply(t.Context(), []spec.Server{c}, Change{})
 		g.Start(t.Context(), []string{"api"}, StartOptions{})
 		time.Sleep(17 * time.Second) // past the second sample of its memory
 		synctest.Wait()
@@ -69,7 +69,7 @@ func TestAStartingServerIsConnectedToWhenSomebodyListens(t *testing.T) {
 			}
 			g := NewGroup(h, func(string) *logs.Log { return logs.New(0) }, func() {})
 			c := conf("api", func(s *spec.Server) { s.Ports = []spec.Port{{Number: 4000}} })
-			g.Apply(t.Context(), []spec.Server{c}, false)
+			g.Apply(t.Context(), []spec.Server{c}, Change{})
 			time.AfterFunc(time.Second, func() { open.Store(true) })
 			results, _ := g.Start(t.Context(), []string{"api"}, StartOptions{})
 			if !results[0].OK {
@@ -99,7 +99,7 @@ func TestANotReadyServerThatNeverListenedSaysSo(t *testing.T) {
 		h.NewProbe = func(spec.Probe, probe.Target) (probe.Probe, error) { return counting{&looks, &open}, nil }
 		h.Listening = func(int) (bool, bool) { return false, true }
 		g := NewGroup(h, func(string) *logs.Log { return logs.New(0) }, func() {})
-		g.Apply(t.Context(), []spec.Server{conf("api", func(s *spec.Server) { s.Ports = []spec.Port{{Number: 4000}} })}, false)
+		g.Apply(t.Context(), []spec.Server{conf("api", func(s *spec.Server) { s.Ports = []spec.Port{{Number: 4000}} })}, Change{})
 		results, _ := g.Start(t.Context(), []string{"api"}, StartOptions{})
 		if results[0].Code != CodeNotReady || !strings.Contains(results[0].Message, "port 4000") && !strings.Contains(results[0].Message, "connection refused") {
 			t.Errorf("%+v", results[0])

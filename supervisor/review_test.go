@@ -94,7 +94,7 @@ func TestApplyDoesNotRestartWhatIsOnlyWrittenDifferently(t *testing.T) {
 		next := slices.Clone(servers)
 		next[0].Text, next[0].DependsOn, next[0].Origin = "serve", []string{"web", "db"}, spec.Origin{File: "devside.yaml", Key: "servers.api"}
 		next[0].Ready.Default = true
-		if c := g.Apply(t.Context(), next, false); len(c.Changed) != 0 || len(r.runs["api"]) != 1 {
+		if c := g.Apply(t.Context(), next, Change{}); len(c.Changed) != 0 || len(r.runs["api"]) != 1 {
 			t.Errorf("%+v, %d runs", c, len(r.runs["api"]))
 		}
 	})
@@ -110,7 +110,7 @@ func TestApplyGoesOnWhenNobodyWaitsForItAndNeverRunsTwo(t *testing.T) {
 		next := slices.Clone(servers)
 		next[0].Dir = "elsewhere"
 		began := time.Now()
-		g.Apply(ctx, next, false)
+		g.Apply(ctx, next, Change{})
 		if took := time.Since(began); took < 3*time.Second {
 			t.Errorf("replaced after %v, while the old run was still ending", took)
 		}
@@ -132,7 +132,7 @@ func TestAStartDuringApplyWaitsAndStartsTheNewOne(t *testing.T) {
 		applied := make(chan struct{})
 		go func() {
 			defer close(applied)
-			g.Apply(t.Context(), next, false)
+			g.Apply(t.Context(), next, Change{})
 		}()
 		time.Sleep(time.Second)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -163,7 +163,7 @@ func TestAStopOfWhatWasRemovedMeanwhileEnds(t *testing.T) {
 		applied := make(chan struct{})
 		go func() {
 			defer close(applied)
-			g.Apply(t.Context(), nil, false)
+			g.Apply(t.Context(), nil, Change{})
 		}()
 		for range 20 { // through the whole replacement
 			for _, res := range g.StopAll(t.Context(), StopOptions{}) {

@@ -56,6 +56,9 @@ type Host struct {
 	// last second; nil: not known.
 	OOMKills func(now bool) (uint64, error)
 	Happened func(status.Event)
+	// Prepare is called right before a server's process is started, when the one
+	// before has gone; nil: nothing is to be done then.
+	Prepare func(server string)
 	// Measure adds up what trees use, in one pass; see proc.Tracker.Measure. nil:
 	// nothing is measured.
 	Measure func(trees []Process, exact func(i int, u proc.Usage) bool) []proc.Measured
@@ -210,6 +213,11 @@ func (s *Server) do(ctx context.Context, a action) fact {
 		s.endGrace()
 	case look:
 		s.look(ctx, a.run)
+	case lookAtPort:
+		s.background.Go(func() {
+			taken, _, err := s.host.Taken(a.number)
+			s.box.put(portIs{a.run, taken || err != nil})
+		})
 	case after:
 		s.later(a.d, a.f)
 	case happened:
@@ -316,6 +324,9 @@ func (s *Server) spawn(ctx context.Context, run int) fact {
 		return fail(status.NewProblem(status.CannotStart, s.conf.Name, fmt.Sprintf("%s can't be started with `ready: notify`: %v", s.conf.Name, err), time.Now()))
 	}
 	s.runEnv, s.secrets = env, secrets
+	if s.host.Prepare != nil {
+		s.host.Prepare(s.conf.Name)
+	}
 	process, err := s.host.Start(Launch{
 		Argv: spec.Expand(s.conf.Command, lookup(env)), Dir: s.dir(), Env: env,
 		Marker: fmt.Sprintf("%s:%s:%d", s.host.Marker, s.conf.Name, run), Log: s.log, Run: run, Secrets: secrets,

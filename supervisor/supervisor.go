@@ -17,6 +17,7 @@ package supervisor
 import (
 	"context"
 
+	"github.com/devside/devside/supervisor/crash"
 	"github.com/devside/devside/supervisor/policy"
 	"github.com/devside/devside/supervisor/proc"
 	"github.com/devside/devside/supervisor/spec"
@@ -43,6 +44,7 @@ type Snapshot struct {
 	Overdue  bool             // the current start has taken longer than `within`
 	Stop     spec.Stop        // how it is stopped, for the ledger
 	Wanted   bool             // it runs and is to go on, or is on its way to run again
+	Held     crash.Cause      // in blocked or crash-loop: why its last run ended
 	process  Process          // that runs; nil: none
 	history  policy.History   // for the actor that takes this one's place
 }

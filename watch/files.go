@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -141,16 +143,24 @@ func diff(before, after map[string]sig, dir string, changes *[]Change) {
 		old, was := before[name]
 		switch {
 		case !was:
-			*changes = append(*changes, Change{path.Join(dir, name), Created})
+			*changes = append(*changes, Change{path.Join(dir, name), Created, "", s.content()})
 		case !s.same(old):
-			*changes = append(*changes, Change{path.Join(dir, name), Changed})
+			*changes = append(*changes, Change{path.Join(dir, name), Changed, old.content(), s.content()})
 		}
 	}
-	for name := range before {
+	for name, s := range before {
 		if _, is := after[name]; !is {
-			*changes = append(*changes, Change{path.Join(dir, name), Removed})
+			*changes = append(*changes, Change{path.Join(dir, name), Removed, s.content(), ""})
 		}
 	}
+}
+
+// content names what is in a file: two with the same name are the same.
+func (s sig) content() string {
+	if s.large {
+		return fmt.Sprintf("%d bytes of %v", s.size, s.time)
+	}
+	return hex.EncodeToString(s.hash[:])
 }
 
 func (s sig) same(old sig) bool {

@@ -24,9 +24,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -53,6 +55,39 @@ const (
 type Change struct {
 	Path string // slash-separated, relative to the root
 	Kind Kind
+	// Was and Is name the content before and now, to be compared; empty: there
+	// was, or is, no such file.
+	Was, Is string
+}
+
+// Merge adds a later batch: what has changed and come back is no change.
+func (b Batch) Merge(later Batch) Batch {
+	all := map[string]Change{}
+	for _, c := range b.Changes {
+		all[c.Path] = c
+	}
+	for _, c := range later.Changes {
+		if first, twice := all[c.Path]; twice {
+			c.Was = first.Was
+		}
+		switch {
+		case c.Was == c.Is:
+			delete(all, c.Path)
+			continue
+		case c.Was == "":
+			c.Kind = Created
+		case c.Is == "":
+			c.Kind = Removed
+		default:
+			c.Kind = Changed
+		}
+		all[c.Path] = c
+	}
+	merged := Batch{Git: b.Git || later.Git}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		merged.Changes = append(merged.Changes, all[name])
+	}
+	return merged
 }
 
 // Batch is what has changed since the last one, by path.

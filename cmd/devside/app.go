@@ -193,6 +193,7 @@ until Ctrl-C.`,
 		a.upCommand(), a.statusCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.resetCommand(),
 		a.logsCommand(), a.portsCommand(), a.freeCommand(), a.nextPortCommand(),
+		a.clearCachesCommand(), a.resumeCommand(),
 		a.checkCommand(), a.trustCommand(), a.reloadCommand(), a.versionCommand(),
 	)
 	root.AddCommand(a.hidden...)

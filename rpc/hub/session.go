@@ -187,6 +187,10 @@ var verbs = map[string]func(*session, json.RawMessage) (rpc.Work, error){
 	"freePort": (*session).freePort,
 	"nextPort": (*session).nextPort,
 	"trust":    (*session).trust,
+
+	"clearCaches": (*session).clearCaches,
+	"install":     (*session).install,
+	"resume":      (*session).resume,
 	"reload":   (*session).reload,
 	"quit":     func(s *session, p json.RawMessage) (rpc.Work, error) { return s.quit(rpc.Message{Params: p}) },
 }
@@ -552,7 +556,10 @@ func toWire(err error) error {
 	var config *project.ConfigError
 	var noPort *supervisor.NoPortError
 	var refused *project.RefusedError
+	var nothing *project.NothingToInstallError
 	switch {
+	case errors.As(err, &nothing):
+		return rpc.Errorf(wire.CodeInvalidParams, wire.ErrorData{Code: "nothing-to-install"}, "%v", err)
 	case errors.As(err, &noPort):
 		return rpc.Errorf(wire.CodeInvalidParams, wire.ErrorData{Code: "no-port", Hint: "give it one, such as `port: 3000`"}, "%v", err)
 	case errors.As(err, &refused):

@@ -31,6 +31,10 @@ var verbs = func() map[string]wire.Verb {
 // starts are the verbs that take as long as the servers they start.
 var starts = map[string]bool{"start": true, "stop": true, "restart": true, "reset": true}
 
+// unbounded are the verbs whose time is not the hub's: it stops servers, frees
+// space, or runs a package manager, each within bounds of its own.
+var unbounded = map[string]bool{"stop": true, "clearCaches": true, "install": true}
+
 // request is one devside/<verb> of the editor, read.
 type request struct {
 	verb   string
@@ -181,12 +185,12 @@ func rootPath(root string) (string, error) {
 // answer relays a request to the folder's hub, with progress if it is a start.
 // whole is the request's own context, which lives until the answer was sent.
 func (f *folder) answer(ctx, whole context.Context, r request) (any, error) {
-	if !starts[r.verb] {
+	if !starts[r.verb] && !unbounded[r.verb] {
 		timed, cancel := context.WithTimeout(ctx, answerWithin)
 		defer cancel()
 		return f.relay(timed, whole, r)
 	}
-	if r.verb == "stop" {
+	if unbounded[r.verb] {
 		return f.relay(ctx, whole, r)
 	}
 	return f.withProgress(ctx, r, func(ctx context.Context) (json.RawMessage, error) { return f.relay(ctx, whole, r) })

@@ -62,6 +62,9 @@ var Verbs = []Verb{
 	{"ports", PortsParams{}, PortsResult{}, "who listens on the project's ports"},
 	{"freePort", FreePortParams{}, FreePortResult{}, "end the process that was shown to hold a port"},
 	{"nextPort", NextPortParams{}, NextPortResult{}, "give a server the next free port"},
+	{"clearCaches", ClearCachesParams{}, ClearCachesResult{}, "remove the caches of servers, or count what that would remove"},
+	{"install", InstallParams{}, InstallResult{}, "run the package manager of a server whose packages are not those of its lockfile"},
+	{"resume", ResumeParams{}, ResumeResult{}, "let watch rules act again that have restarted a server too often"},
 	{"trust", TrustParams{}, TrustResult{}, "allow the commands with this hash to run"},
 	{"reload", ReloadParams{}, ReloadResult{}, "read the configuration again"},
 	{"quit", QuitParams{}, QuitResult{}, "end the hub when nothing else holds it"},
@@ -201,6 +204,61 @@ type NextPortParams struct {
 // NextPortResult is the port that the server uses from its next start on.
 type NextPortResult struct {
 	Port int `json:"port"`
+}
+
+// ClearCachesParams asks for the caches of servers to be removed. One that runs
+// is stopped, and started again when they are out of the way.
+type ClearCachesParams struct {
+	Root
+	Servers []string `json:"servers,omitempty"` // absent: all
+	DryRun  bool     `json:"dryRun,omitempty"`  // only count
+}
+
+// ClearCachesResult has one entry a cache that is there. Paths are relative to
+// the root.
+type ClearCachesResult struct {
+	Removed []RemovedCache `json:"removed"`
+	Refused []RefusedCache `json:"refused"`
+}
+
+// RemovedCache is one cache that is gone, or would be.
+type RemovedCache struct {
+	Path  string `json:"path"`
+	Files int64  `json:"files"` // everything but folders
+	Bytes int64  `json:"bytes"`
+	Note  string `json:"note,omitempty"` // what could not be removed of it, or counted
+}
+
+// RefusedCache is one cache that was left as it is.
+type RefusedCache struct {
+	Path string `json:"path"`
+	Why  string `json:"why"`
+}
+
+// InstallParams names a server with the problem dependencies-stale.
+type InstallParams struct {
+	Root
+	Server string `json:"server"`
+}
+
+// InstallResult is how the package manager ended.
+type InstallResult struct {
+	Argv    []string `json:"argv"`
+	Dir     string   `json:"dir"` // relative to the root
+	OK      bool     `json:"ok"`
+	Message string   `json:"message,omitempty"` // why it is not ok
+	Lines   []string `json:"lines"`             // the last that it printed
+}
+
+// ResumeParams names servers with the problem watch-loop.
+type ResumeParams struct {
+	Root
+	Servers []string `json:"servers,omitempty"` // absent: all
+}
+
+// ResumeResult names the servers that had a rule suspended.
+type ResumeResult struct {
+	Resumed []string `json:"resumed"`
 }
 
 // TrustParams names what was shown.

@@ -86,6 +86,9 @@ type History struct {
 	Own []time.Time `json:"own,omitempty"`
 	// Memory holds those of Own that were for memory.
 	Memory []time.Time `json:"memory,omitempty"`
+	// Attempts holds the starts of the last hour that were made because a file
+	// had changed that may have been what held the server.
+	Attempts []time.Time `json:"attempts,omitempty"`
 }
 
 // Crashed decides what follows when a server ended without having been asked
@@ -113,6 +116,20 @@ func (h History) Mended(r spec.Restart, now time.Time, rnd float64) (History, De
 	return h.again(r, now, rnd, h.InARow == 0)
 }
 
+// Attempt decides whether a server that is held starts once because a file has
+// changed that may be what held it. The row of restarts stays as it is, so that
+// the next crash leads straight back to where it is now. There is one attempt
+// for each change, max_per_hour at most within an hour: a server that writes
+// such a file as it crashes must not be started for ever.
+func (h History) Attempt(r spec.Restart, now time.Time) (next History, allowed bool) {
+	recent := within(h.Attempts, perHour, now, now)
+	if len(recent) >= r.MaxPerHour {
+		return h, false
+	}
+	h.Attempts = append(recent, now)
+	return h, true
+}
+
 // FallsBackAfter is how long the running server must be ready for its next
 // crash to be the first of a new row.
 func (h History) FallsBackAfter(r spec.Restart) time.Duration {
@@ -121,9 +138,6 @@ func (h History) FallsBackAfter(r spec.Restart) time.Duration {
 
 // Reset forgets the row of restarts: a person started the server or asked for
 // the reset. The hour is not forgotten, nor is devside's own budget.
-//
-// The one attempt after a watched file changed needs no method: without a
-// reset, the next crash leads straight back to the crash loop.
 func (h History) Reset() History {
 	h.InARow, h.Step, h.LastDelay = 0, 0, 0
 	return h

@@ -53,9 +53,26 @@ func TestMain(m *testing.M) {
 		os.Exit(runChild(os.Args[2], os.Args[3:]))
 	}
 	if filepath.Base(os.Args[0]) == "npm" { // started through a link, see fakeNPM
+		if len(os.Args) > 1 && os.Args[1] == "install" {
+			os.Exit(install())
+		}
 		os.Exit(runChild("serve", nil))
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// install writes the marker that $INSTALL is, or fails.
+func install() int {
+	text := os.Getenv("INSTALL")
+	if text == "fail" || os.Getenv("DEVSIDE_X") != "" {
+		fmt.Fprintln(os.Stderr, "npm error no")
+		return 9
+	}
+	if err := os.WriteFile(filepath.Join("node_modules", ".package-lock.json"), []byte(text), 0o600); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
 }
 
 func runChild(mode string, args []string) int {
@@ -79,6 +96,27 @@ func runChild(mode string, args []string) int {
 		if err := os.WriteFile(args[0], []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
 			return 1
 		}
+	case "sees": // says whether a file is there as it begins
+		if _, err := os.Stat(args[0]); err == nil {
+			fmt.Println("it is there")
+		} else {
+			fmt.Println("it is not there")
+		}
+		serve()
+	case "toucher": // changes a file as soon as it answers
+		serve()
+		for i := 0; ; i++ {
+			if err := os.WriteFile(args[0], []byte(fmt.Sprint(time.Now().UnixNano())), 0o600); err != nil {
+				return 1
+			}
+			<-time.After(50 * time.Millisecond)
+		}
+	case "parses": // ends with a syntax error while a file has one
+		if text, err := os.ReadFile(args[0]); err != nil || string(text) == "bad" {
+			fmt.Printf("%s:1\nbad\n^^^\n\nSyntaxError: Unexpected identifier\n    at node:internal\n", args[0])
+			return 1
+		}
+		serve()
 	case "touch": // shows that it ran
 		if err := os.WriteFile(args[0], nil, 0o600); err != nil {
 			return 1
@@ -150,6 +188,8 @@ type fixture struct {
 	home  string
 	paths state.Paths
 	log   *buffer
+
+	watched bool // files are watched; otherwise only requests find out what has changed
 	*Project
 }
 
@@ -202,7 +242,7 @@ func (f *fixture) write(name, text string) {
 
 func (f *fixture) open() *fixture {
 	f.t.Helper()
-	p, err := Open(f.t.Context(), Options{Root: f.root, Paths: f.paths, Protocol: 1, Log: zerolog.New(f.log), Getenv: noEnv})
+	p, err := Open(f.t.Context(), Options{Root: f.root, Paths: f.paths, Protocol: 1, Log: zerolog.New(f.log), Getenv: noEnv, unwatched: !f.watched})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -329,8 +369,8 @@ func get(t *testing.T, port int, path string) (string, error) {
 	return string(text), err
 }
 
-// crash lets a server end with exit status 3.
-func crash(t *testing.T, port int) {
+// crashIt lets a server end with exit status 3.
+func crashIt(t *testing.T, port int) {
 	t.Helper()
 	if answer, err := get(t, port, "/crash"); err == nil {
 		t.Fatalf("it did not crash, but answered %q", answer)

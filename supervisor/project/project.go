@@ -46,6 +46,9 @@ type Options struct {
 	Log      zerolog.Logger
 	Getenv   func(string) string // for DEV_PORT_* and DEV_HEALTH_RETRIES
 
+	// unwatched: files are not watched, for tests of what a request finds out.
+	unwatched bool
+
 	// Supervises reports whether a command line is that of a hub or guardian,
 	// whose servers are not strays. nil: nothing is.
 	Supervises func(argv []string) bool
@@ -61,6 +64,10 @@ type Project struct {
 	group   *supervisor.Group
 	files   *logs.Files // nil: they could not be opened
 	marker  string
+
+	follower *follower
+	caches   *caches
+	installs installs
 
 	view     atomic.Pointer[view]
 	sequence atomic.Uint64
@@ -103,6 +110,35 @@ type view struct {
 	deps     []status.Dependency
 	files    []string // that the configuration was read from last, with errors or not
 	stamp    string   // of these files
+
+	// What is wrong with files that are watched and caches that are removed; the
+	// follower and caches say it, each its own.
+	stale   []status.Problem            // lockfiles whose packages are not installed
+	loops   []status.Problem            // rules that have restarted too often
+	limit   *status.Problem             // the system refuses to watch more
+	refused map[string][]status.Problem // by server: caches that were not removed
+	diskLow *status.Problem
+}
+
+// followed lists what is wrong with files and caches.
+func (v *view) followed() []status.Problem {
+	out := slices.Concat(v.stale, v.loops)
+	for _, n := range []*status.Problem{v.limit, v.diskLow} {
+		if n != nil {
+			out = append(out, *n)
+		}
+	}
+	servers := v.loaded.Project.Servers
+	out = append(out, refusedByName(servers, time.Time{})...)
+	for _, s := range servers {
+		for _, n := range v.refused[s.Name] {
+			// What is refused by its name is said already, at its place.
+			if !slices.ContainsFunc(out, func(o status.Problem) bool { return o.Server == n.Server && o.Code == n.Code && o.File == n.File }) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
 }
 
 // newest is the configuration that a person is asked about.
@@ -154,6 +190,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	p.putLedger(nil)
 	p.store.Flush() //nolint:errcheck // stateFailed has told
 
+	p.caches, p.follower = openCaches(p), newFollower(p)
 	p.files, err = logs.OpenFiles(o.Paths.ServerLogs(), logs.DefaultBounds, time.Now, p.logFailed)
 	if err != nil { // servers are worth more than their logs
 		p.logFailed("", err)
@@ -171,6 +208,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		ReadFile: p.readFile,
 		OOMKills: new(oomKills).count,
 		Happened: p.happened,
+		Prepare:  p.caches.prepare,
 		Measure:  supervisor.Measurer(p.tracker),
 	}, func(server string) *logs.Log {
 		if p.files == nil {
@@ -188,9 +226,17 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	v.trust = spec.Commands(root.FS(), v.loaded.Project)
 	v.agree()
 	p.view.Store(v)
-	p.group.Apply(ctx, v.loaded.Project.Servers, true)
+	p.group.Apply(ctx, v.loaded.Project.Servers, supervisor.Change{Asked: true})
 	p.run, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.joined.Go(func() { p.loop(p.run) })
+	if !o.unwatched {
+		p.joined.Go(func() {
+			if err := p.follower.watcher.Run(p.run); err != nil {
+				p.o.Log.Error().Err(err).Msg("files are not watched")
+			}
+		})
+		p.joined.Go(func() { p.follower.run(p.run) })
+	}
 	p.joined.Go(func() { p.forgetAfter(p.run, resumePatience) })
 	p.applying.Lock()
 	defer p.applying.Unlock()
@@ -297,6 +343,7 @@ func (p *Project) loop(ctx context.Context) {
 	visible := time.NewTimer(time.Hour)
 	defer visible.Stop()
 	keeper := bookkeeper{running: p.resume} // what the snapshot says
+	var held []holding
 	var gathered <-chan time.Time
 	for {
 		select {
@@ -317,6 +364,10 @@ func (p *Project) loop(ctx context.Context) {
 		}
 		if !p.closing.Load() {
 			p.keepBooks(&keeper)
+		}
+		if now := p.holdings(); !slices.Equal(now, held) {
+			held = now
+			p.follower.retarget()
 		}
 		_, next := status.Visible(p.allProblems(), time.Now())
 		if next > 0 {
@@ -404,7 +455,7 @@ func (p *Project) putLedger(servers []state.LedgerEntry) {
 // allProblems lists what is wrong, visible or not.
 func (p *Project) allProblems() []status.Problem {
 	v := p.view.Load()
-	all := slices.Clone(v.problems)
+	all := slices.Concat(v.problems, v.followed())
 	if len(v.loaded.Project.Servers) > 0 && !v.trusted() {
 		n := status.NewProblem(status.NotTrusted, "", "devside may not run this project's commands yet", time.Time{})
 		n.Hint = "look at them with `devside trust`, or in the editor, and agree"
@@ -469,6 +520,7 @@ func (p *Project) Close(ctx context.Context, keep bool) {
 	p.closing.Store(true)
 	close(p.closed)
 	p.cancel()
+	p.caches.close()
 	p.joined.Wait()
 	p.group.Close()
 	if p.files != nil {

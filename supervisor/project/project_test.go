@@ -93,7 +93,7 @@ func TestACrashIsSeenSaidAndMended(t *testing.T) {
 	sub := f.Subscribe()
 	defer sub.Close()
 	f.start("api")
-	crash(t, api)
+	crashIt(t, api)
 	f.await("the crash in the problems", func(st *status.Project) bool { return has(st.Problems, status.Crashed, "api") })
 	st := f.await("its restart", func(st *status.Project) bool { return st.Summary.Ready == 1 && st.Servers[0].Run == 2 })
 	if s := st.Servers[0]; s.Crashes != 1 || s.Restarts != 1 || *s.LastExit.Code != 3 {
@@ -537,7 +537,7 @@ func TestNothingIsLeftOpenAfterClose(t *testing.T) {
 		sub := f.Subscribe()
 		f.start("api")
 		run := f.server("api").Run // it goes on from the last hub's
-		crash(t, port)
+		crashIt(t, port)
 		f.await("its restart", func(st *status.Project) bool {
 			return st.Servers[0].State == status.Ready && st.Servers[0].Run == run+1
 		})

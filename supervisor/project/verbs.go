@@ -93,7 +93,7 @@ func (p *Project) mayRun(ctx context.Context, names []string) ([]string, error) 
 	if v.pending != nil {
 		p.applying.Lock()
 		defer p.applying.Unlock()
-		p.applyPending(ctx)
+		p.applyPending(ctx, supervisor.Change{Asked: true})
 	}
 	if !p.store.Marked() {
 		p.store.Flush() //nolint:errcheck // tried again, for whoever made room; mayStart says if it did not help
@@ -236,7 +236,7 @@ func (p *Project) Trust(hash string) bool {
 		p.agree(p.view.Load())
 		p.agreedTo(hash)
 		p.happened(status.Event{Kind: status.HappenedTrust, At: time.Now(), Message: "a person agreed to the project's commands"})
-		p.applyPending(p.run)
+		p.applyPending(p.run, supervisor.Change{Asked: true})
 	}
 	return ok
 }
@@ -250,12 +250,17 @@ type Reloaded struct {
 // Reload reads the configuration again. One with errors changes nothing but
 // the problems; otherwise only servers whose effective entry changed restart.
 func (p *Project) Reload(ctx context.Context) Reloaded {
+	return p.reload(ctx, supervisor.Change{Asked: true})
+}
+
+func (p *Project) reload(ctx context.Context, why supervisor.Change) Reloaded {
 	p.applying.Lock()
 	defer p.applying.Unlock()
 	loaded, files, stamp := p.load()
 	problems := problemsOf(loaded, time.Now())
 	if !loaded.Valid() {
 		p.update(func(v *view) { v.problems, v.files, v.stamp = problems, files, stamp })
+		p.follower.retarget()
 		p.happened(status.Event{Kind: status.HappenedReload, At: time.Now(), Message: "the configuration has errors; what runs is left as it is", Code: status.ConfigInvalid})
 		return Reloaded{}
 	}
@@ -272,12 +277,12 @@ func (p *Project) Reload(ctx context.Context) Reloaded {
 		p.happened(status.Event{Kind: status.HappenedReload, At: time.Now(), Message: "the configuration changed and is not trusted yet; what runs is left as it is", Code: status.NotTrusted})
 		return Reloaded{Valid: true}
 	}
-	return Reloaded{Valid: true, Changes: p.applyPending(ctx)}
+	return Reloaded{Valid: true, Changes: p.applyPending(ctx, why)}
 }
 
 // applyPending makes the configuration that was read last the one that runs.
 // p.applying is held.
-func (p *Project) applyPending(ctx context.Context) supervisor.Changes {
+func (p *Project) applyPending(ctx context.Context, why supervisor.Change) supervisor.Changes {
 	loaded := p.view.Load().pending
 	if loaded == nil {
 		return supervisor.Changes{}
@@ -288,9 +293,12 @@ func (p *Project) applyPending(ctx context.Context) supervisor.Changes {
 			return !slices.ContainsFunc(loaded.Project.Dependencies, func(n spec.Dependency) bool { return n.Name == d.Name && n.Addr == d.Target })
 		})
 	})
-	// Whoever saved, reloaded or started is a person.
-	changes := p.group.Apply(ctx, loaded.Project.Servers, true)
+	changes := p.group.Apply(ctx, loaded.Project.Servers, why)
 	p.watchDependencies(loaded.Project.Dependencies)
+	p.follower.retarget()
+	if why.Because.File != "" && len(changes.Added)+len(changes.Changed)+len(changes.Removed) == 0 {
+		return changes // a comment, or another script
+	}
 	p.happened(status.Event{Kind: status.HappenedReload, At: time.Now(), Message: fmt.Sprintf("the configuration was read again: %d added, %d changed, %d removed", len(changes.Added), len(changes.Changed), len(changes.Removed))})
 	return changes
 }

@@ -230,6 +230,9 @@ func allScripts(fsys fs.FS, dir string) []string {
 	return out
 }
 
+// Join writes an argv as one could type it.
+func Join(argv []string) string { return shellJoin(argv) }
+
 // shellJoin writes an argv as a shell would have to be given it, so that two
 // different ones never look alike.
 func shellJoin(argv []string) string {

@@ -24,6 +24,12 @@ const (
 	DependencyDown Code = "dependency-down"
 	NotTrusted     Code = "untrusted"
 	StateFailed    Code = "state-failed"
+
+	DependenciesStale Code = "dependencies-stale"
+	CacheRefused      Code = "cache-refused"
+	DiskLow           Code = "disk-low"
+	WatchLimit        Code = "watch-limit"
+	WatchLoop         Code = "watch-loop"
 )
 
 // Severity is how much a problem matters. The names are LSP's, in lower case.
@@ -71,6 +77,11 @@ var Catalogue = []Entry{
 	{Code: MemoryWarning, Severity: Warning, Title: "the server uses much memory", Field: "memory",
 		HiddenBy: []Code{MemoryLimit}},
 	{Code: DependencyDown, Severity: Warning, Title: "a dependency is down", Field: "depends_on"},
+	{Code: DependenciesStale, Severity: Warning, Title: "the installed packages are not those of the lockfile"},
+	{Code: CacheRefused, Severity: Warning, Title: "a cache is not removed", Field: "caches"},
+	{Code: DiskLow, Severity: Warning, Title: "the disk is nearly full", Field: "caches"},
+	{Code: WatchLimit, Severity: Warning, Title: "the system refuses to watch more files", Field: "-"},
+	{Code: WatchLoop, Severity: Warning, Title: "a rule of watch goes round", Field: "watch"},
 	{Code: NotTrusted, Severity: Information, Title: "the project is not trusted yet", Field: "-"},
 	{Code: StateFailed, Severity: Warning, Title: "devside can't keep its own files", Field: "-"},
 }
@@ -97,6 +108,9 @@ type Problem struct {
 	Port     int       `json:"port,omitempty"`
 	Holder   *Holder   `json:"holder,omitempty"` // port-taken: who listens
 	Other    string    `json:"other,omitempty"`  // port-clash: the other server; dependency-down: the dependency
+	File     string    `json:"file,omitempty"`   // dependencies-stale: the lockfile; watch-loop: the file; relative to the root
+	Argv     []string  `json:"argv,omitempty"`   // dependencies-stale: what installs, to be run in Dir
+	Dir      string    `json:"dir,omitempty"`    // relative to the root
 	Lines    []string  `json:"lines,omitempty"`  // the last lines the server printed
 }
 

@@ -98,6 +98,8 @@ const (
 	ReasonMemory        Reason = "memory"
 	ReasonConfiguration Reason = "configuration"
 	ReasonDependency    Reason = "dependency" // one it depends on was restarted, whose configuration says so
+	ReasonFile          Reason = "file"       // one that the server can't pick up by itself has changed
+	ReasonMended        Reason = "mended"     // what held it may be gone: a file has changed, or the port is free
 )
 
 // Port is one configured port of a server.
@@ -221,6 +223,9 @@ const (
 	HappenedReload  Kind = "reload"
 	HappenedTrust   Kind = "trust"
 	HappenedRestore Kind = "restore"
+	// HappenedInvalidation: caches of a server are gone. It is told when their
+	// space is free again; At is when they were out of the way.
+	HappenedInvalidation Kind = "invalidation"
 	// HappenedSecurity is what the audit log keeps; Event.Act says which.
 	HappenedSecurity Kind = "security"
 )
@@ -249,4 +254,24 @@ type Event struct {
 	Exit    *Exit     `json:"exit,omitempty"`    // with kind "crash"
 	Act     Act       `json:"act,omitempty"`     // with kind "security"
 	Process *Holder   `json:"process,omitempty"` // with kind "security": the process concerned
+	// Because is the file that led to it, with the kinds "restart" and "invalidation".
+	Because *Because `json:"because,omitempty"`
+	// Removed lists, with the kind "invalidation", what was removed, relative to
+	// the root; RemovedBytes is the size of it all.
+	Removed      []string `json:"removed,omitempty"`
+	RemovedBytes int64    `json:"removedBytes,omitempty"`
+}
+
+// Because says which changed file something was done for, and by which rule.
+type Because struct {
+	File string `json:"file"` // relative to the root; empty: a person asked
+	Rule string `json:"rule"` // "configuration", "env file", "lockfile", "restart next.config.*", "it may be mended", "asked"
+}
+
+// String is how a sentence goes on: "frontend/.env changed".
+func (b Because) String() string {
+	if b.File == "" {
+		return "it was asked for"
+	}
+	return b.File + " changed"
 }

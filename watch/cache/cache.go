@@ -242,6 +242,17 @@ func (r *Remover) Remove(ctx context.Context, targets []Target, dryRun bool) Res
 	return res
 }
 
+// Space is what this user can still write, in bytes, and whether that is below
+// 5 GB. What can't be found out is not low.
+func (r *Remover) Space() (free int64, low bool) {
+	if err := r.begin(); err != nil {
+		return 0, false
+	}
+	defer r.removes.Done()
+	free, err := r.tree.free()
+	return free, err == nil && free < leastFree
+}
+
 // ground is what must hold for any target: the root is where it was, and the
 // mounts are known.
 func (r *Remover) ground() ([]string, error) {

@@ -51,6 +51,9 @@ type Lockfile struct {
 	Servers []string
 }
 
+// LockfileRule is the Rule of what a lockfile led to.
+const LockfileRule = "lockfile"
+
 // Because says why something is done.
 type Because struct {
 	File string // that changed
@@ -80,6 +83,7 @@ type Suspended struct {
 // Decision is what follows from a batch.
 type Decision struct {
 	Reload    *Because // read the configuration again
+	Often     bool     // the configuration was written more than loopLimit times within loopWindow
 	Restarts  []Restart
 	Attempts  []Restart // start what is held: a file that may mend it has changed
 	Stale     []Stale   // whole: what is not in it is stale no longer
@@ -101,6 +105,7 @@ type State struct {
 	installed map[string]string
 	restarts  map[key][]time.Time
 	suspended map[key]bool
+	reloads   []time.Time // within loopWindow
 }
 
 // key is one rule of one server.
@@ -113,6 +118,18 @@ func (s State) Begin(known map[string]Install) State {
 	next.installed = map[string]string{}
 	for file, in := range known {
 		if in.State != Outdated {
+			next.installed[file] = in.Digest
+		}
+	}
+	return next
+}
+
+// Learn takes what is installed for what the servers run on, of lockfiles that
+// were not known: the configuration has a new server. Begin is for all of them.
+func (s State) Learn(known map[string]Install) State {
+	next := s.clone()
+	for file, in := range known {
+		if _, is := next.installed[file]; !is && in.State != Outdated {
 			next.installed[file] = in.Digest
 		}
 	}
@@ -142,6 +159,7 @@ func (s State) clone() State {
 	for k, v := range s.suspended {
 		next.suspended[k] = v
 	}
+	next.reloads = s.reloads
 	return next
 }
 
@@ -154,6 +172,9 @@ func (s State) Next(c Config, changed []string, installs map[string]Install, hel
 	for _, file := range changed {
 		if slices.Contains(c.Files, file) {
 			d.Reload = &Because{file, "configuration"}
+			recent := recently(next.reloads, now)
+			d.Often = len(recent) >= loopLimit
+			next.reloads = append(recent, now)
 			break
 		}
 	}
@@ -189,7 +210,7 @@ func (s State) Next(c Config, changed []string, installs map[string]Install, hel
 func (s *State) lockfile(d *Decision, c Config, lock Lockfile, now time.Time) {
 	for _, server := range c.Servers {
 		if slices.Contains(lock.Servers, server.Name) && (server.Lock || server.Caches) {
-			s.restart(d, Restart{Server: server.Name, Caches: server.Caches, Because: Because{lock.Path, "lockfile"}}, now)
+			s.restart(d, Restart{Server: server.Name, Caches: server.Caches, Because: Because{lock.Path, LockfileRule}}, now)
 		}
 	}
 }
@@ -205,7 +226,7 @@ func (s *State) restart(d *Decision, r Restart, now time.Time) {
 		d.Restarts[i].Caches = d.Restarts[i].Caches || r.Caches
 		return
 	}
-	recent := slices.DeleteFunc(slices.Clone(s.restarts[k]), func(t time.Time) bool { return now.Sub(t) >= loopWindow })
+	recent := recently(s.restarts[k], now)
 	if len(recent) >= loopLimit {
 		s.suspended[k] = true
 		d.Suspended = append(d.Suspended, Suspended{r.Server, r.Because})
@@ -228,6 +249,11 @@ func (s Server) because(changed []string) (Because, bool) {
 		}
 	}
 	return Because{}, false
+}
+
+// recently returns a new slice of those times that lie within loopWindow.
+func recently(times []time.Time, now time.Time) []time.Time {
+	return slices.DeleteFunc(slices.Clone(times), func(t time.Time) bool { return now.Sub(t) >= loopWindow })
 }
 
 func matches(dir, pattern, file string) bool {

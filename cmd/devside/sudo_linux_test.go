@@ -191,9 +191,19 @@ func (s *sudoer) status() (p status.Project) {
 	return p
 }
 
-// ended stops everything and waits for the end of the hub.
+// ended stops everything and waits for the end of the hub and its guardian:
+// they write their last files after the socket has gone.
 func (s *sudoer) ended() {
 	s.t.Helper()
+	ours := map[proc.Identity]string{}
+	if hub, err := proc.Inspect(s.status().HubPID); err == nil {
+		for _, pid := range []int{hub.PID, hub.Parent} {
+			if id, err := proc.Identify(pid); err == nil {
+				ours[id] = "devside"
+			}
+		}
+	}
+	defer func() { gone(s.t, ours) }()
 	s.run(asAnn, "stop")
 	await(s.t, "the end of the hub", func() (string, bool) {
 		_, out, errOut := s.run(asAnn, "stop")

@@ -191,8 +191,8 @@ var verbs = map[string]func(*session, json.RawMessage) (rpc.Work, error){
 	"clearCaches": (*session).clearCaches,
 	"install":     (*session).install,
 	"resume":      (*session).resume,
-	"reload":   (*session).reload,
-	"quit":     func(s *session, p json.RawMessage) (rpc.Work, error) { return s.quit(rpc.Message{Params: p}) },
+	"reload":      (*session).reload,
+	"quit":        func(s *session, p json.RawMessage) (rpc.Work, error) { return s.quit(rpc.Message{Params: p}) },
 }
 
 func (s *session) greet(m rpc.Message) (rpc.Work, error) {

@@ -134,6 +134,7 @@ func (l *link) Accept(m rpc.Message) (rpc.Work, error) {
 			p.Root = l.f.real
 		}
 		l.f.s.send(m.Method, p)
+		l.f.showRestart(p.Event)
 		if p.Kind == status.HappenedReload {
 			l.f.inbox.put(reloaded{link: l})
 		}

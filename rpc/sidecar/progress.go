@@ -132,6 +132,9 @@ func names(servers []string) []string {
 }
 
 func titleOf(f *folder, r request) string {
+	if r.title != "" {
+		return r.title
+	}
 	what := strings.Join(r.start.Servers, ", ")
 	if what == "" {
 		what = lastOf(f.path)

@@ -276,3 +276,38 @@ func mustToken(t *testing.T, raw string) token {
 	}
 	return got
 }
+
+func TestARestartForAFileIsShown(t *testing.T) {
+	inSession(t, func(l *lab) {
+		l.Answer("window/workDoneProgress/create", agree)
+		l.connect(declared)
+		at := time.Now()
+		e := status.Event{Kind: status.HappenedRestart, Server: "api", At: at, Message: "api restarts because api/.env changed",
+			Because: &status.Because{File: "api/.env", Rule: "env file"}}
+		l.hub.say(l.root, wire.DidHappen, wire.DidHappenParams{Root: l.root, Event: e})
+		crash := e
+		crash.Because = nil // one for a crash is not shown
+		l.hub.say(l.root, wire.DidHappen, wire.DidHappenParams{Root: l.root, Event: crash})
+		began := "begin 0% devside: api restarts because api/.env changed"
+
+		l.wantProgress(`"devside-1"`, began)
+		l.hub.publish(withState(l.root, 2, status.Stopping, status.Ready)) // from before
+		l.wantProgress(`"devside-1"`, began, "report 0% api: stopping")
+		starting := withState(l.root, 3, status.Starting, status.Ready)
+		starting.Servers[0].Run, starting.Servers[0].Since = 2, at.Add(time.Second)
+		l.hub.publish(starting)
+		l.wantProgress(`"devside-1"`, began, "report 0% api: stopping", "report 0% api: starting")
+		ready := withState(l.root, 4, status.Ready, status.Ready)
+		ready.Servers[0].Run, ready.Servers[0].Since = 2, at.Add(2*time.Second)
+		l.hub.publish(ready)
+		l.Await("the end", func(s *fakeeditor.State) bool {
+			words := progressOf(s, `"devside-1"`)
+			return words[len(words)-1] == "end 1 of 1 ready"
+		})
+		l.Look(func(s *fakeeditor.State) {
+			if len(s.Progress) != 1 {
+				t.Errorf("%d progresses", len(s.Progress))
+			}
+		})
+	})
+}

@@ -42,7 +42,8 @@ type request struct {
 	params json.RawMessage // without what only concerns this session
 	start  wire.StartParams
 	token  token
-	follow bool // begins to follow a log
+	follow bool   // begins to follow a log
+	title  string // of its progress, where it is not the verb and the servers
 }
 
 // executeCommand is the same verbs under another name: devside.server.<verb>

@@ -198,6 +198,7 @@ func (r *reader) servers(v value, p *Project) {
 			r.issue(Issue{Range: e.key, Key: e.path, Message: fmt.Sprintf("the name %s can't be used", quote(e.name)), Hint: namesHint})
 			continue
 		}
+		r.count = len(p.Servers)
 		p.Servers = append(p.Servers, r.server(e))
 	}
 }
@@ -230,6 +231,7 @@ func (r *reader) server(v value) Server {
 	if command != nil {
 		r.command(*command, shell, &s)
 	}
+	preset := ""
 	for _, e := range entries {
 		switch e.name {
 		case "port":
@@ -263,13 +265,29 @@ func (r *reader) server(v value) Server {
 			r.memory(e, &s.Memory)
 		case "stop":
 			r.stop(e, &s.Stop)
+		case "preset":
+			preset, _ = r.choice(e)
 		case "caches":
 			r.caches(e, &s)
 		case "watch":
 			r.watch(e, &s.Watch)
 		}
 	}
-	if _, written := r.src.Keys[v.path+".ready.latency"]; s.Ready.Kind == ProbeHTTP && !written && !compiles(r.fsys, s) {
+	written := func(field string) bool { _, ok := r.src.Keys[v.path+"."+field]; return ok }
+	k, text, ok := recogniseServer(r.fsys, s)
+	if p, named := LookupPreset(preset); named {
+		if !ok || k.Preset != p {
+			k = known{Preset: p}
+		}
+		if g, ok := k.guessPort(r.fsys, s, text); ok && !written("port") {
+			g.server = r.count
+			r.guesses = append(r.guesses, g)
+		}
+	}
+	if preset != NoPreset && k.Preset != nil {
+		k.apply(&s, written)
+	}
+	if s.Ready.Kind == ProbeHTTP && !written("ready.latency") && !compiles(r.fsys, s) && (s.Preset == "" || !k.Compiles) {
 		s.Ready.Latency = DefaultLatency
 	}
 	if len(s.Ports) > 0 { // a probe of the first port follows it when it is moved
@@ -289,17 +307,6 @@ func (r *reader) server(v value) Server {
 		}
 	}
 	return s
-}
-
-// compiles reports whether a server is known to compile on demand, by its
-// command or by the script that this names.
-func compiles(fsys fs.FS, s Server) bool {
-	for _, text := range append(scriptsOf(fsys, s.Dir, s.Command), strings.Join(s.Command, " ")) {
-		if fw, ok := recognise(text); ok && fw.compiles {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *reader) command(v value, shell *value, s *Server) {

@@ -18,7 +18,7 @@ import (
 
 func TestDetect(t *testing.T) {
 	fsys := files(
-		"package.json", "{\n  \"name\": \"@acme/shop\",\n  \"scripts\": {\n    \"dev\": \"turbo run dev\"\n  }\n}\n",
+		"package.json", "{\n  \"name\": \"@acme/shop\",\n  \"scripts\": {\n    \"dev\": \"node all.js\"\n  }\n}\n",
 		"pnpm-lock.yaml", "",
 		"frontend/package.json", `{"scripts": {"start": "next start", "dev": "next dev --turbo"}}`,
 		"backend/package.json", `{"scripts": {"start": "PORT=4000 node server.js", "dev": ""}}`,
@@ -41,13 +41,13 @@ func TestDetect(t *testing.T) {
 		"shop in .: pnpm run dev, ports [], none within 10s",
 		"backend in backend: yarn run start, ports [{4000 ask tree}], tcp within 10s",
 		"frontend in frontend: pnpm run dev, ports [{3000 ask tree}], tcp within 1m0s",
-		"my-app- in my app!: bun run dev, ports [{5173 ask tree}], tcp within 1m0s",
+		"my-app- in my app!: bun run dev --port $PORT --strictPort, ports [{5173 ask tree}], tcp within 1m0s",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("- expected, + found:\n%s", d)
 	}
 	s := l.Project.Servers[0]
-	if s.Origin != (Origin{File: "package.json", Key: "scripts.dev", Script: "turbo run dev"}) || !reflect.DeepEqual(s.Command, []string{"pnpm", "run", "dev"}) {
+	if s.Origin != (Origin{File: "package.json", Key: "scripts.dev", Script: "node all.js"}) || !reflect.DeepEqual(s.Command, []string{"pnpm", "run", "dev"}) {
 		t.Errorf("root %+v", s)
 	}
 	for _, field := range []string{"", "port", "command", "ready"} {
@@ -156,7 +156,7 @@ func TestDetectGuessesNeverClash(t *testing.T) {
 		fsys[fmt.Sprintf("s%d/package.json", i)] = &fstest.MapFile{Data: fmt.Appendf(nil, `{"scripts": {"dev": %q}}`, text)}
 	}
 	l := valid(t, Detect(fsys, "p", lookup("DEV_PORT_S4", "3002")))
-	want := []string{"[{3000 ask tree}]", "[{3003 ask tree}]", "[{5173 ask tree}]", "[]", "[{3002 ask tree}]", "[{3004 ask tree}]", "[{3001 ask tree}]"}
+	want := []string{"[{3000 ask tree}]", "[{3003 ask tree}]", "[{5173 ask tree}]", "[{5174 ask tree}]", "[{3002 ask tree}]", "[{3004 ask tree}]", "[{3001 ask tree}]"}
 	for i, s := range l.Project.Servers {
 		if got := fmt.Sprint(s.Ports); got != want[i] {
 			t.Errorf("%s: %s, expected %s", s.Name, got, want[i])

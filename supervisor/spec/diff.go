@@ -6,8 +6,9 @@ import (
 )
 
 // Diff compares the effective entries of two configurations: what a server
-// does, not how or where it is written. added and changed are in the new
-// order, removed in the old one.
+// does, not how or where it is written. What only devside reads while the server
+// runs (caches, watch, preset) makes no difference to it. added and changed are
+// in the new order, removed in the old one.
 func Diff(old, new *Project) (added, changed, removed []string) {
 	before := map[string]Server{}
 	for _, s := range old.Servers {
@@ -20,7 +21,7 @@ func Diff(old, new *Project) (added, changed, removed []string) {
 		switch {
 		case !ok:
 			added = append(added, s.Name)
-		case !reflect.DeepEqual(effective(was), effective(s)):
+		case !reflect.DeepEqual(effective(was), effective(s)) || scriptChanged(was, s):
 			changed = append(changed, s.Name)
 		}
 	}
@@ -32,11 +33,17 @@ func Diff(old, new *Project) (added, changed, removed []string) {
 	return added, changed, removed
 }
 
-// effective is a server without its spelling and place. The script's text
-// stays: a detected server whose script changed does something else.
+// scriptChanged reports whether a detected server's script has another text:
+// it then does something else. A devside.yaml does not tell its scripts.
+func scriptChanged(was, now Server) bool {
+	return was.Origin.Script != "" && now.Origin.Script != "" && was.Origin.Script != now.Origin.Script
+}
+
+// effective is a server without its spelling and place, and without what
+// concerns devside alone.
 func effective(s Server) Server {
-	s.Text = ""
-	s.Origin = Origin{Script: s.Origin.Script}
+	s.Text, s.Origin = "", Origin{}
+	s.Preset, s.Caches, s.Watch = "", nil, Watch{}
 	s.DependsOn = slices.Clone(s.DependsOn)
 	slices.Sort(s.DependsOn) // all of them are waited for at once
 	s.Ready = effectiveProbe(s.Ready)
@@ -44,7 +51,7 @@ func effective(s Server) Server {
 		p := effectiveProbe(*s.Live)
 		s.Live = &p
 	}
-	for _, list := range []*[]string{&s.Command, &s.EnvFiles, &s.DependsOn, &s.Stop.Spare, &s.Caches, &s.Watch.Restart} {
+	for _, list := range []*[]string{&s.Command, &s.EnvFiles, &s.DependsOn, &s.Stop.Spare} {
 		if len(*list) == 0 {
 			*list = nil
 		}

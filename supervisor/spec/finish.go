@@ -326,10 +326,15 @@ func wayBack(start string, depends map[string][]string) []string {
 	return nil
 }
 
-// checkCaches refuses a cache that is, or holds, a server's directory.
+// checkCaches refuses a cache that is, or holds, a server's directory. A
+// preset's is left out in silence: nobody has written it.
 func (l *Loaded) checkCaches() {
 	for i := range l.Project.Servers {
 		s := &l.Project.Servers[i]
+		if !l.has("servers." + s.Name + ".caches") {
+			s.Caches = slices.DeleteFunc(s.Caches, func(c string) bool { return l.holdsServer(path.Join(s.Dir, c)) })
+			continue
+		}
 		for _, c := range s.Caches {
 			whole := path.Join(s.Dir, c)
 			for _, other := range l.Project.Servers {
@@ -341,6 +346,11 @@ func (l *Loaded) checkCaches() {
 			}
 		}
 	}
+}
+
+// holdsServer reports whether a directory is, or holds, a server's.
+func (l *Loaded) holdsServer(dir string) bool {
+	return slices.ContainsFunc(l.Project.Servers, func(s Server) bool { return s.Dir == dir || strings.HasPrefix(s.Dir, dir+"/") })
 }
 
 func (l *Loaded) cacheField(s *Server, c string) string {

@@ -65,6 +65,7 @@ func Parse(text, name string, fsys fs.FS, getenv func(string) string) *Loaded {
 		r.issue(Issue{Range: d.line(1), Message: "the file is empty", Hint: "begin it with `version: 1` and `servers:`"})
 	}
 	l.Issues = append(d.issues, r.issues...)
+	l.guessPorts(r.guesses, getenv)
 	l.finish(getenv)
 	l.tidy()
 	return l

@@ -25,6 +25,9 @@ type manifest struct {
 	manager string // of packageManager: "pnpm@9.1.0"
 	scripts []script
 	depends map[string]bool
+	// workspaces are globs of folders with packages of their own; with ! in
+	// front they take some out.
+	workspaces []string
 }
 
 // script is one entry of scripts, with its place.
@@ -110,10 +113,14 @@ func (m *manifest) parse() (at Range, problem string) {
 			}
 			continue
 		}
+		text, isText := tok.(string)
 		if top == nil || !top.object {
+			inPackages := len(stack) == 2 || len(stack) == 3 && stack[1].object && stack[1].key == "packages"
+			if top != nil && isText && stack[0].object && stack[0].key == "workspaces" && inPackages && len(m.workspaces) < mostGlobs {
+				m.workspaces = append(m.workspaces, text)
+			}
 			continue
 		}
-		text, isText := tok.(string)
 		if top.inKey {
 			top.key, top.keyAt, top.inKey = text, r, false
 			continue
@@ -206,63 +213,6 @@ func managerOf(fsys fs.FS, dir string, m, root *manifest) string {
 		}
 	}
 	return "npm"
-}
-
-// framework is a dev server known by the program a script runs.
-type framework struct {
-	program  string
-	serves   []string // the subcommands that serve; "" is none
-	port     int      // where it listens unless told otherwise
-	readPORT bool     // it takes the port from PORT
-	compiles bool     // on demand, so that the first answer takes long
-}
-
-// frameworks is what detection knows by default ports. A script that runs one
-// of these programs is evidence; the mere dependency is not, because a project
-// may have Vite for its tests alone.
-var frameworks = []framework{
-	{"next", []string{"", "dev", "start"}, 3000, true, true},
-	{"vite", []string{"", "dev", "serve"}, 5173, false, true},
-	{"vite", []string{"preview"}, 4173, false, false},
-	{"nuxt", []string{"", "dev", "start", "preview"}, 3000, true, true},
-	{"nuxi", []string{"dev", "start", "preview"}, 3000, true, true},
-	{"astro", []string{"dev", "start", "preview"}, 4321, false, true},
-	{"nest", []string{"start"}, 3000, true, true},
-	{"react-scripts", []string{"start"}, 3000, true, true},
-	{"ng", []string{"serve", "s"}, 4200, false, true},
-	{"gatsby", []string{"develop", "serve"}, 8000, false, true},
-	{"vue-cli-service", []string{"serve"}, 8080, false, true},
-	{"docusaurus", []string{"start", "serve"}, 3000, false, true},
-	{"parcel", []string{"", "serve"}, 1234, false, true},
-	{"webpack", []string{"serve"}, 8080, false, true},
-	{"webpack-dev-server", []string{""}, 8080, false, true},
-	{"remix", []string{"dev", "vite:dev"}, 3000, true, true},
-	{"react-router", []string{"dev"}, 5173, false, true},
-	{"eleventy", []string{""}, 8080, false, false},
-}
-
-// recognise finds the framework that a script serves with.
-func recognise(text string) (framework, bool) {
-	words := strings.FieldsFunc(text, func(c rune) bool { return strings.ContainsRune(" \t\n;&|()'\"", c) })
-	for i, w := range words {
-		program := w[strings.LastIndexByte(w, '/')+1:]
-		sub := ""
-		if i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") {
-			sub = words[i+1]
-		}
-		for _, f := range frameworks {
-			if f.program != program {
-				continue
-			}
-			for _, s := range f.serves {
-				// A word that is no subcommand is an argument, such as a directory.
-				if s == sub || s == "" && strings.ContainsAny(sub, "./") {
-					return f, true
-				}
-			}
-		}
-	}
-	return framework{}, false
 }
 
 // portFlag is a port written into a script.

@@ -40,6 +40,9 @@ type reader struct {
 	src    *Source
 	issues []Issue
 	fsys   fs.FS // nil: nothing is looked up
+
+	count   int     // of the servers before the one that is read
+	guesses []guess // ports of servers that name a preset and no port
 }
 
 func (r *reader) issue(i Issue) *Issue {

@@ -194,7 +194,7 @@ until Ctrl-C.`,
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.resetCommand(),
 		a.logsCommand(), a.portsCommand(), a.freeCommand(), a.nextPortCommand(),
 		a.clearCachesCommand(), a.resumeCommand(),
-		a.checkCommand(), a.trustCommand(), a.reloadCommand(), a.versionCommand(),
+		a.initCommand(), a.checkCommand(), a.trustCommand(), a.reloadCommand(), a.versionCommand(),
 	)
 	root.AddCommand(a.hidden...)
 	return root
@@ -399,7 +399,7 @@ func (p *project) usable() error {
 func nothingToRun(root string) *failure {
 	return &failure{code: exitConfig,
 		what: fmt.Sprintf("there is nothing to run in %s", root),
-		hint: "write a devside.yaml there, or a package.json with a dev script; --root names another folder"}
+		hint: "write a devside.yaml there, or a package.json with a dev script, or a Procfile; --root names another folder"}
 }
 
 // dialing is what all connections of one command have in common.

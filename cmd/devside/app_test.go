@@ -332,7 +332,7 @@ func TestCheckSaysWhereServersWereFound(t *testing.T) {
 	term.wants(term.out, "no devside.yaml; found in web/package.json: 1 server (web)")
 	write("api")
 	term.run(exitOK, "check")
-	term.wants(term.out, "no devside.yaml; found in 2 package.json files: 2 servers (api, web)")
+	term.wants(term.out, "no devside.yaml; found in 2 files: 2 servers (api, web)")
 }
 
 func TestTrustShowsWhatWouldRun(t *testing.T) {

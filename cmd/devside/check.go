@@ -92,7 +92,7 @@ func sourceName(l *spec.Loaded) string {
 	case l.Project.Detected && len(paths) == 1:
 		return "no devside.yaml; found in " + paths[0]
 	case l.Project.Detected:
-		return fmt.Sprintf("no devside.yaml; found in %d package.json files", len(paths))
+		return fmt.Sprintf("no devside.yaml; found in %d files", len(paths))
 	case len(paths) == 0:
 		return spec.FileName + " is valid"
 	}

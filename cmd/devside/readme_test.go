@@ -94,6 +94,22 @@ func TestTheReadmeNamesEveryVerbAndState(t *testing.T) {
 	}
 }
 
+// TestTheReadmeNamesEveryPreset, and says which of them a test starts for real.
+func TestTheReadmeNamesEveryPreset(t *testing.T) {
+	_, table, _ := strings.Cut(readme(t), "| preset | framework |")
+	rows := 0
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| ([^|]+) \\| (supported|recognised only) \\| (\\d+)").FindAllStringSubmatch(table, -1) {
+		rows++
+		p, ok := spec.LookupPreset(m[1])
+		if want := map[bool]string{true: "supported", false: "recognised only"}; !ok || p.Title != m[2] || want[p.Tested] != m[3] || fmt.Sprint(p.Port) != m[4] {
+			t.Errorf("the README's row %s is not what the preset says", m[0])
+		}
+	}
+	if rows != len(spec.Presets) {
+		t.Errorf("%d rows, and %d presets", rows, len(spec.Presets))
+	}
+}
+
 func TestTheReadmesMakeTargetsExist(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(top(t), "Makefile"))
 	if err != nil {

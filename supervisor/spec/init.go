@@ -114,7 +114,7 @@ func (l *Loaded) foundIn(s *Server, p *Preset) []string {
 	}
 	add("caches", s.Caches)
 	add("a restart when these change:", s.Watch.Restart)
-	add("none when these do, since it sees to them itself:", s.Watch.Reloads)
+	add("no restart when these change, since it sees to them itself:", s.Watch.Reloads)
 	add("lockfiles", s.Watch.Lockfiles)
 	out = append(out, fmt.Sprintf("The preset %s (%s) brings, where no key says otherwise:", p.Name, p.Title))
 	for _, line := range brings {

@@ -48,10 +48,12 @@ chaos:
 	CHAOS_STEPS=$(CHAOS_STEPS) CHAOS_SEED=$(CHAOS_SEED) $(GO) test -run '^TestChaos$$' -v -count 1 -timeout 4h ./cmd/devside
 
 # The real thing: Next.js and Express from npm, as root (where we are root) and
-# as an ordinary user; and PostgreSQL and Redis, from the distribution's packages
+# as an ordinary user; each preset that README calls supported, from npm or the
+# distribution (python3-django, python3-flask, python3-fastapi, python3-uvicorn);
+# and PostgreSQL and Redis, from the distribution's packages
 # postgresql and redis-server, started by the tests. Caches are removed beside the
 # real git, and in a race of 100,000 removals. It takes minutes and needs Node. The
-# project is prepared once and kept.
+# projects are prepared once and kept, in E2E_PROJECT and E2E_PROJECT-presets.
 E2E_PROJECT ?= $(or $(TMPDIR),/tmp)/devside-e2e-project
 e2e:
 	@command -v npx >/dev/null || { echo "make e2e needs Node with npm and npx"; exit 1; }

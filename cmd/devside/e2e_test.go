@@ -123,17 +123,26 @@ servers:
 
 func get(t *testing.T, url string) string {
 	t.Helper()
+	body, err := page(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// page is what a URL answers with 200.
+func page(url string) (string, error) {
 	client := http.Client{Timeout: 2 * time.Minute}
 	res, err := client.Get(url)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: %s, %v\n%.500s", url, res.Status, err, body)
+		return "", fmt.Errorf("GET %s: %s, %v\n%.500s", url, res.Status, err, body)
 	}
-	return string(body)
+	return string(body), nil
 }
 
 // TestE2ENextAndExpress drives the real project over stdio as an editor does:

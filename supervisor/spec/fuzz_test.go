@@ -179,3 +179,36 @@ func FuzzDetect(f *testing.F) {
 		Commands(fsys, l.Project)
 	})
 }
+
+// FuzzInit: whatever is found in package.json, a Procfile and sources, the
+// devside.yaml that is written of it has no issue but ports that clash, and
+// gives the same servers.
+func FuzzInit(f *testing.F) {
+	for _, s := range [][4]string{
+		{`{"scripts":{"dev":"next dev"}}`, "", `{"scripts":{"start":"node x.js"},"dependencies":{"express":"5"}}`, "app.listen(process.env.PORT ?? 3000)"},
+		{`{"workspaces":["web","!x"],"scripts":{"dev":"turbo run dev"}}`, "web: a $PORT\nw: b | c\nrelease: d\n", `{"scripts":{"dev":"vite"}}`, "server: {port: 80}"},
+		{`{"name":"true"}`, "1: true\n2: '#' \\\n-: x\n", `{"scripts":{"dev":"ng serve"}}`, ""},
+	} {
+		f.Add(s[0], s[1], s[2], s[3])
+	}
+	f.Fuzz(func(t *testing.T, root, procfile, web, source string) {
+		fsys := fstest.MapFS{"package.json": {Data: []byte(root)}, "web/package.json": {Data: []byte(web)}, "web/x.js": {Data: []byte(source)},
+			"web/vite.config.ts": {Data: []byte(source)}, "web/.env": {Data: []byte(source)}, "web/main.py": {Data: []byte(source)}}
+		if procfile != "" {
+			fsys["Procfile.dev"] = &fstest.MapFile{Data: []byte(procfile)}
+		}
+		l := Detect(fsys, "proj", nil)
+		checkRanges(t, l)
+		if !l.Valid() {
+			t.Fatalf("detection made errors: %v", l.Issues)
+		}
+		text := Init(l)
+		if len(l.Project.Servers) == 0 || slices.ContainsFunc(l.Issues, func(i Issue) bool { return i.Code == codeClash }) {
+			return
+		}
+		holdsAfterInit(t, fsys, l)
+		if strings.Count(text, "\n  # Found in ") != len(l.Project.Servers) {
+			t.Errorf("not every server says where it was found:\n%s", text)
+		}
+	})
+}

@@ -16,12 +16,12 @@ import (
 )
 
 // TestPresets: what is detected in each archive of testdata/presets, which is
-// named after the preset (and a variant), and what `devside init` makes of it.
-// The comment holds one line for each server. make e2e starts the real framework
-// in the same archives (cmd/devside, TestE2EPresets).
+// named after the preset, and of testdata/detect, and what `devside init` makes
+// of it. The comment holds one line for each server and each problem. make e2e
+// starts the real frameworks in the same archives (cmd/devside, TestE2EPresets).
 func TestPresets(t *testing.T) {
-	archives, err := filepath.Glob("testdata/presets/*.txtar")
-	if err != nil || len(archives) < 15 {
+	archives, err := filepath.Glob("testdata/[dp]*e*t*/*.txtar")
+	if err != nil || len(archives) < 25 {
 		t.Fatal(archives, err)
 	}
 	seen := map[string]bool{}
@@ -36,7 +36,11 @@ func TestPresets(t *testing.T) {
 			var got []string
 			for _, s := range l.Project.Servers {
 				seen[s.Preset] = true
-				got = append(got, fmt.Sprintf("%s in %s: %s (%s) on %s, within %s", s.Name, s.Dir, strings.Join(s.Command, " "), orNone(s.Preset), portsText(s), durationText(s.Ready.Within)))
+				line := fmt.Sprintf("%s in %s: %s (%s) on %s, within %s", s.Name, s.Dir, strings.Join(s.Command, " "), orNone(s.Preset), portsText(s), durationText(s.Ready.Within))
+				if len(s.EnvFiles) > 0 {
+					line += fmt.Sprint(", with ", s.EnvFiles)
+				}
+				got = append(got, line)
 			}
 			got = append(got, problems(l)...)
 			if *update {

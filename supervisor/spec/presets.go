@@ -190,7 +190,7 @@ var Presets = []Preset{
 	{Name: "rails", Title: "Ruby on Rails", Port: 3000, Within: bootingRails, Compiles: true, readsPORT: true,
 		runs:   []run{{program: "rails", serves: []string{"server", "s"}}},
 		Caches: []string{"tmp/cache"}, Lockfiles: []string{"Gemfile.lock"},
-		Restart: []string{"config/*.{rb,yml}", "config/environments/*.rb", "config/initializers/**/*.rb", ".env*"},
+		Restart: []string{"config/*.rb", "config/*.yml", "config/environments/*.rb", "config/initializers/*.rb", ".env*"},
 		marks:   []mark{{file: "Gemfile", has: regexp.MustCompile(`(?m)^\s*gem\s*\(?\s*["']rails["']`), with: "bin/rails", command: []string{"bin/rails", "server"}}}},
 	{Name: "laravel", Title: "Laravel", Port: 8000,
 		runs:      []run{{program: "artisan", serves: []string{"serve"}}},

@@ -1,6 +1,7 @@
 // Package spec is the configuration: what devside.yaml says, typed, with
 // defaults filled in and the position of every key, or, where there is no
-// devside.yaml, what package.json scripts say.
+// devside.yaml, what is detected: package.json scripts, workspaces, a Procfile,
+// and the files of well-known frameworks, whose presets it holds.
 //
 // It is pure: it reads only from an fs.FS and an environment it is given,
 // starts nothing, and never panics on any input. A configuration with errors is
@@ -80,7 +81,7 @@ type Project struct {
 	Dependencies []Dependency
 	HTTP         string // listen address of the HTTP side; empty: off
 	Cleanup      Cleanup
-	Detected     bool // from package.json instead of devside.yaml
+	Detected     bool // there is no devside.yaml; see Detect
 }
 
 // Cleanup says which strays are ended before the first start of a hub: what an
@@ -116,7 +117,7 @@ type Server struct {
 // Origin is where a server's entry stands.
 type Origin struct {
 	File   string // Source.Path
-	Key    string // the key in that source: "servers.api" or "scripts.dev"
+	Key    string // the key in that source: "servers.api", "scripts.dev", "processes.web"; empty: the file as a whole
 	Script string // detected servers: the script's text
 }
 

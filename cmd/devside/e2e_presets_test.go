@@ -26,6 +26,8 @@ type realThing struct {
 	// debian are the packages with the framework, module what Python calls it.
 	debian, module string
 	reloads        []reload
+	// restarts is a file that devside restarts it for, because the preset says so.
+	restarts string
 }
 
 // reload is a change that the framework must act upon by itself, because the
@@ -59,12 +61,12 @@ var realThings = map[string]realThing{
 		{".env", "SHOP=1\n", `\.env changed, restarting`},
 	}},
 	"nest":    {page: "hello from nest"},
-	"express": {page: "hello from express"},
+	"express": {page: "hello from express", restarts: ".env"},
 	"fastify": {page: "hello from fastify"},
-	"django":  {page: "hello from django", debian: "python3-django", module: "django"},
-	"flask":   {page: "hello from flask", debian: "python3-flask", module: "flask"},
+	"django":  {page: "hello from django", debian: "python3-django", module: "django", restarts: ".env.local"},
+	"flask":   {page: "hello from flask", debian: "python3-flask", module: "flask", restarts: ".flaskenv"},
 	"fastapi": {page: "hello from fastapi", debian: "python3-fastapi and python3-uvicorn", module: "fastapi, uvicorn"},
-	"go":      {page: "hello from go"},
+	"go":      {page: "hello from go", restarts: "go.mod"},
 }
 
 // TestE2EPresets starts the real framework of each preset that counts as tested,
@@ -135,6 +137,9 @@ func (r realThing) run(t *testing.T, p spec.Preset) {
 			t.Errorf("it is another process now: %+v", now)
 		}
 	}
+	if r.restarts != "" {
+		r.isRestarted(t, s, dir, server.PID)
+	}
 
 	ran := servers(t, dir)
 	s.Shutdown()
@@ -163,6 +168,25 @@ func (c reload) isSeen(t *testing.T, s *sidecarProcess, dir string) {
 		}
 		out := s.output(t)
 		return out, says.MatchString(out)
+	})
+}
+
+// isRestarted adds an empty line to the file and waits for another process.
+func (r realThing) isRestarted(t *testing.T, s *sidecarProcess, dir string, pid int) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(dir, r.restarts), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitStatus("a restart for "+r.restarts, func(p status.Project) bool {
+		now, _ := p.Server("shop")
+		return allReady(p) && now.PID != pid
 	})
 }
 

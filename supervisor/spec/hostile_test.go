@@ -2,8 +2,11 @@ package spec
 
 import (
 	"fmt"
+	"io/fs"
+	"path"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 // hostile is texts of up to 256 KiB that cost a careless reader minutes,
@@ -77,5 +80,66 @@ func TestHostileTexts(t *testing.T) {
 			}
 			checkRanges(t, l)
 		})
+	}
+}
+
+// endless is a project in which every folder has ten more, and each a
+// package.json. It counts what is asked of it.
+type endless struct{ lists, opens int }
+
+type endlessFile struct {
+	*strings.Reader
+	fs.FileInfo
+}
+
+func (f endlessFile) Stat() (fs.FileInfo, error) { return f.FileInfo, nil }
+func (endlessFile) Close() error                 { return nil }
+
+func (e *endless) file(name string) (string, bool) {
+	switch path.Base(name) {
+	case packageJSON:
+		return `{"workspaces": ["**", "*/*/*/*/*/*/*/*"], "scripts": {"dev": "vite"}}`, true
+	case pnpmWorkspace:
+		return "packages: ['**']\n", true
+	case "main.go":
+		return `package main; func main() { http.ListenAndServe(":8080", nil) }`, true
+	case "go.mod":
+		return "module x", true
+	}
+	return "", false
+}
+
+func (e *endless) Stat(name string) (fs.FileInfo, error) {
+	text, ok := e.file(name)
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return fstest.MapFS{"x": {Data: []byte(text)}}.Stat("x")
+}
+
+func (e *endless) Open(name string) (fs.File, error) {
+	e.opens++
+	text, _ := e.file(name)
+	info, err := e.Stat(name)
+	return endlessFile{strings.NewReader(text), info}, err
+}
+
+func (e *endless) ReadDir(string) ([]fs.DirEntry, error) {
+	e.lists++
+	return fstest.MapFS{"a/x": {}, "b/x": {}, "c/x": {}, "d/x": {}, "e/x": {}, "f/x": {}, "g/x": {}, "h/x": {}, "i/x": {}, "j/x": {}}.ReadDir(".")
+}
+
+// TestDetectionIsBounded: a project without end is looked at in part.
+func TestDetectionIsBounded(t *testing.T) {
+	e := &endless{}
+	l := Detect(e, "p", nil)
+	if n := len(l.Project.Servers); n < mostFolders || n > (mostFolders+1)*(1+mostMarked) {
+		t.Errorf("%d servers", n)
+	}
+	if e.lists > mostVisited+2*mostFolders+10 || e.opens > 100*mostFolders {
+		t.Errorf("%d folders listed, %d files opened", e.lists, e.opens)
+	}
+	if again := Parse(Init(l), "p", nil, nil); !again.Valid() {
+		t.Errorf("what is written of it: %v", problems(again)[:2])
 	}
 }

@@ -67,7 +67,7 @@ var Keys = []Key{
 	{Path: "servers.*.ready.json", Forms: forms(FormMap), Doc: "http: members that the JSON body must have"},
 	{Path: "servers.*.ready.json.*", Forms: forms(FormText, FormInteger, FormNumber, FormBoolean), Doc: "the value one member must have"},
 	{Path: "servers.*.ready.latency", Forms: forms(FormDuration), Doc: "http: an answer that takes longer makes a ready server unhealthy; 1s, 0 for no bound; none for servers known to compile on demand"},
-	{Path: "servers.*.ready.within", Forms: forms(FormDuration), Default: "10s", Doc: "how long a start may take", Also: []string{"start_period", "initial_delay"}},
+	{Path: "servers.*.ready.within", Forms: forms(FormDuration), Default: "10s", Doc: "how long a start may take; longer by default for frameworks that compile first", Also: []string{"start_period", "initial_delay"}},
 	{Path: "servers.*.ready.every", Forms: forms(FormDuration), Default: "5s", Doc: "the pause between probes once ready", Also: []string{"interval", "period"}},
 	{Path: "servers.*.ready.timeout", Forms: forms(FormDuration), Default: "5s", Doc: "how long one probe may take"},
 	{Path: "servers.*.ready.failures", Forms: forms(FormInteger), Default: "3", Doc: "failed probes in a row that make the server unhealthy", Also: []string{"retries", "threshold"}},

@@ -275,3 +275,20 @@ func TestYAMLText(t *testing.T) {
 		}
 	}
 }
+
+// TestAProcfilesLineIsShownWhereItStands: problems at its name and command, and
+// what a shell is given before it is trusted.
+func TestAProcfilesLineIsShownWhereItStands(t *testing.T) {
+	l := valid(t, Detect(files("Procfile", "# größe\r\nweb:  a\r\n# wörk: x\r\nworker:\tcd x && b\r\n"), "p", nil))
+	if file, r := l.Locate("worker", "ready"); file != "Procfile" || r.Start != (Position{4, 1}) || r.End != (Position{4, 7}) {
+		t.Errorf("the server is shown at %s %v", file, r)
+	}
+	src := l.Sources[0]
+	if got := src.slice(src.Values["processes.worker"]); got != "cd x && b" || len(l.Sources) != 1 {
+		t.Errorf("the command is said to be %q", got)
+	}
+	shown := Commands(nil, l.Project).Commands
+	if len(shown) != 2 || !slices.Equal(shown[1].Argv, []string{"sh", "-c", "cd x && b"}) {
+		t.Errorf("shown: %+v", shown)
+	}
+}

@@ -98,13 +98,15 @@ func (l *Loaded) source(c candidate) {
 func (l *Loaded) search(fsys fs.FS, name string, root *manifest) []candidate {
 	dirs := folders(fsys, root)
 	found := inFolder(fsys, ".", root, root)
-	packages := false
+	packages := map[string]bool{} // folders whose script starts a server
 	for _, dir := range dirs {
 		m, issue := readManifest(fsys, dir)
 		l.take(issue)
 		here := inFolder(fsys, dir, m, root)
 		for i := range here {
-			packages = packages || here[i].script != ""
+			if here[i].script != "" {
+				packages[dir] = true
+			}
 			base := serverName(dir)
 			if here[i].s.Name = base; len(here) > 1 && here[i].own != "" {
 				here[i].s.Name += "-" + here[i].own
@@ -112,9 +114,7 @@ func (l *Loaded) search(fsys fs.FS, name string, root *manifest) []candidate {
 		}
 		found = append(found, here...)
 	}
-	if packages {
-		found = slices.DeleteFunc(found, func(c candidate) bool { return c.s.Dir == "." && c.script != "" && runsPackages(c.text) })
-	}
+	found = slices.DeleteFunc(found, func(c candidate) bool { return c.s.Dir == "." && c.script != "" && runsPackages(c.text, packages) })
 	used := map[string]bool{} // a folder's name is what its server is known by
 	for _, c := range found {
 		used[c.s.Name] = true
@@ -193,14 +193,17 @@ func startScript(m *manifest) (script, bool) {
 
 // runsPackages reports whether a script of a workspace's root only runs those
 // of its packages, which would then run twice.
-func runsPackages(text string) bool {
+func runsPackages(text string, packages map[string]bool) bool {
+	if len(packages) == 0 {
+		return false
+	}
 	for _, words := range calls(text) {
 		for i, w := range words {
 			switch programOf(w) {
 			case "turbo", "lerna", "nx":
 				return true
 			case "npm", "pnpm", "yarn", "bun":
-				if c, ok := managerCall(words[i:]); ok && (c.everywhere || c.dir != ".") {
+				if c, ok := managerCall(words[i:]); ok && (c.everywhere || packages[path.Clean(c.dir)]) {
 					return true
 				}
 			}

@@ -25,6 +25,7 @@ type plan struct {
 	requests int           // of a round of sequential ones
 	pipeline int           // of a round of pipelined ones
 	flood    int           // lines that a server prints
+	cached   int           // files of a cache
 	patience time.Duration // for one measurement
 	late     time.Duration // for the end of what was told to end
 	orphans  time.Duration // for the end of what a killed part of devside had started
@@ -46,9 +47,9 @@ const (
 // be measured, and its figures are rough.
 var (
 	fullPlan = plan{runs: 5, crowd: [3]int{10, 50, 200}, idle: 10 * time.Second, settle: 2 * time.Second,
-		requests: 2000, pipeline: 20_000, flood: 2_000_000, patience: 90 * time.Second, late: lateEnd, orphans: orphanEnd}
+		requests: 2000, pipeline: 20_000, flood: 2_000_000, cached: 100_000, patience: 90 * time.Second, late: lateEnd, orphans: orphanEnd}
 	quickPlan = plan{runs: 2, crowd: [3]int{10, 50, 200}, idle: 2 * time.Second, settle: time.Second,
-		requests: 500, pipeline: 5_000, flood: 500_000, patience: 60 * time.Second, late: lateEnd, orphans: orphanEnd}
+		requests: 500, pipeline: 5_000, flood: 500_000, cached: 20_000, patience: 60 * time.Second, late: lateEnd, orphans: orphanEnd}
 )
 
 // setting is what a run is made with.
@@ -125,7 +126,7 @@ const attempts = 3
 func (b *bench) one(ctx context.Context, m measurement) (rows []row, err error) {
 	for i := range attempts {
 		b.ear.forget()
-		timed, cancel := context.WithTimeout(ctx, b.plan.patience)
+		timed, cancel := context.WithTimeout(ctx, b.plan.patience*time.Duration(max(m.slow, 1)))
 		rows, err = m.make(timed, b)
 		cancel()
 		left, sweepErr := b.sweep(ctx)

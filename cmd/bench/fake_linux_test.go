@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -86,6 +88,7 @@ type fakeProject struct {
 	chain   bool
 	parent  *bareParent
 	mark    string
+	mu      sync.Mutex // one request, or changed file, at a time
 }
 
 func openFake() (*fakeProject, error) {
@@ -121,6 +124,24 @@ func openFake() (*fakeProject, error) {
 		p.parent.argvs = append(p.parent.argvs, s.argv[1:])
 	}
 	return p, nil
+}
+
+// watch restarts everything a while after the watched file was written.
+func (p *fakeProject) watch() {
+	var last []byte
+	for {
+		time.Sleep(time.Millisecond)
+		text, err := os.ReadFile(changedFile)
+		if err != nil || len(text) == 0 || bytes.Equal(text, last) {
+			continue
+		}
+		last = text
+		time.Sleep(changeSettle)
+		p.mu.Lock()
+		p.stop()
+		p.start()
+		p.mu.Unlock()
+	}
 }
 
 func (s *fakeServer) await() {
@@ -206,6 +227,7 @@ func fakeSession() int {
 		guardian.Wait()
 		return code
 	}
+	go p.watch()
 	in := bufio.NewReader(os.Stdin)
 	for {
 		body, err := readFrame(in)
@@ -217,9 +239,16 @@ func fakeSession() int {
 			return end(1)
 		}
 		var result any
+		p.mu.Lock()
 		switch m.Method {
 		case "exit":
 			return end(0)
+		case "devside/restart", "devside/clearCaches":
+			p.stop()
+			if m.Method == "devside/clearCaches" {
+				os.RemoveAll(cacheDir)
+			}
+			p.start()
 		case "devside/start":
 			p.start()
 			result = map[string]any{"servers": p.states("ready")}
@@ -231,6 +260,7 @@ func fakeSession() int {
 		case "shutdown":
 			p.stop()
 		}
+		p.mu.Unlock()
 		if m.ID == nil {
 			continue
 		}
@@ -254,7 +284,7 @@ func fakeUp() int {
 }
 
 // smallPlan does everything once, with few servers.
-var smallPlan = plan{runs: 1, crowd: [3]int{2, 3, 4}, flood: 2000, idle: 50 * time.Millisecond, settle: time.Millisecond,
+var smallPlan = plan{runs: 1, crowd: [3]int{2, 3, 4}, flood: 2000, cached: 1001, idle: 50 * time.Millisecond, settle: time.Millisecond,
 	requests: 20, pipeline: 200, patience: patience, late: 5 * time.Second, orphans: 5 * time.Second}
 
 func fakeSetting(t *testing.T, log io.Writer) setting {
@@ -389,7 +419,7 @@ func TestAnInterruptLeavesNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	var running int
-	_, failed := b.all(ctx, []measurement{{[]string{"start10"}, func(ctx context.Context, b *bench) ([]row, error) {
+	_, failed := b.all(ctx, []measurement{{rows: []string{"start10"}, make: func(ctx context.Context, b *bench) ([]row, error) {
 		s, err := b.readyProject(ctx, 2)
 		if err != nil {
 			return nil, err

@@ -14,36 +14,40 @@ import (
 type measurement struct {
 	rows []string
 	make func(context.Context, *bench) ([]row, error)
+	// slow is how many times the usual patience it may take; 0: once.
+	slow int
 }
 
 // measurements is the whole table, in its order. The goals are GOALS.md's.
 var measurements = []measurement{
-	{[]string{"start10", "stop10"}, crowd(0, goal{timesBare, 1.15}, goal{barePlus, 2})},
-	{[]string{"start50", "stop50"}, crowd(1, goal{timesBare, 1.15}, goal{barePlus, 5})},
-	{[]string{"start200", "stop200"}, crowd(2, goal{timesBare, 1.3}, goal{})},
-	{[]string{"up10"}, measureUp},
-	{[]string{"lag50"}, measureLag},
-	{[]string{"chain5"}, measureChain},
-	{[]string{"crash1"}, crashAmong("crash1", func(plan) int { return 1 })},
-	{[]string{"crash50"}, crashAmong("crash50", func(p plan) int { return p.crowd[1] })},
-	{[]string{"stubborn"}, measureStubborn},
-	{[]string{"memory10", "cpu10"}, idle(0, goal{atMost, 20}, goal{atMost, 1})},
-	{[]string{"memory200", "cpu200"}, idle(2, goal{atMost, 30}, goal{})},
-	{[]string{"http10"}, probed("http10", 0, 1.5)},
-	{[]string{"http50"}, probed("http50", 1, 8)},
-	{[]string{"http200"}, probed("http200", 2, 25)},
-	{[]string{"look10"}, looked("look10", 0)},
-	{[]string{"look50"}, looked("look50", 1)},
-	{[]string{"look200"}, looked("look200", 2)},
-	{[]string{"status-p50", "status-p99"}, measureStatus},
-	{[]string{"pipeline"}, measurePipeline},
-	{[]string{"logs", "logs-lost", "logs-memory"}, measureLogs},
-	{[]string{"initialize", "hub"}, measureExec},
-	{[]string{"left-stop"}, leftAfter("left-stop", "a graceful stop", nil)},
-	{[]string{"left-sidecar"}, leftAfter("left-sidecar", "SIGKILL of the sidecar", killSidecar)},
-	{[]string{"left-hub"}, leftAfter("left-hub", "SIGKILL of the hub", killHub)},
-	{[]string{"left-guardian"}, leftAfter("left-guardian", "SIGKILL of the guardian", killGuardian)},
-	{[]string{"left-both"}, leftAfter("left-both", "SIGKILL of hub and guardian, and the next start", killBoth)},
+	{rows: []string{"start10", "stop10"}, make: crowd(0, goal{timesBare, 1.15}, goal{barePlus, 2})},
+	{rows: []string{"start50", "stop50"}, make: crowd(1, goal{timesBare, 1.15}, goal{barePlus, 5})},
+	{rows: []string{"start200", "stop200"}, make: crowd(2, goal{timesBare, 1.3}, goal{})},
+	{rows: []string{"up10"}, make: measureUp},
+	{rows: []string{"lag50"}, make: measureLag},
+	{rows: []string{"chain5"}, make: measureChain},
+	{rows: []string{"crash1"}, make: crashAmong("crash1", func(plan) int { return 1 })},
+	{rows: []string{"crash50"}, make: crashAmong("crash50", func(p plan) int { return p.crowd[1] })},
+	{rows: []string{"stubborn"}, make: measureStubborn},
+	{rows: []string{"change"}, make: measureChange},
+	{rows: []string{"cache"}, make: measureCache, slow: 10},
+	{rows: []string{"memory10", "cpu10"}, make: idle(0, goal{atMost, 20}, goal{atMost, 1})},
+	{rows: []string{"memory200", "cpu200"}, make: idle(2, goal{atMost, 30}, goal{})},
+	{rows: []string{"http10"}, make: probed("http10", 0, 1.5)},
+	{rows: []string{"http50"}, make: probed("http50", 1, 8)},
+	{rows: []string{"http200"}, make: probed("http200", 2, 25)},
+	{rows: []string{"look10"}, make: looked("look10", 0)},
+	{rows: []string{"look50"}, make: looked("look50", 1)},
+	{rows: []string{"look200"}, make: looked("look200", 2)},
+	{rows: []string{"status-p50", "status-p99"}, make: measureStatus},
+	{rows: []string{"pipeline"}, make: measurePipeline},
+	{rows: []string{"logs", "logs-lost", "logs-memory"}, make: measureLogs},
+	{rows: []string{"initialize", "hub"}, make: measureExec},
+	{rows: []string{"left-stop"}, make: leftAfter("left-stop", "a graceful stop", nil)},
+	{rows: []string{"left-sidecar"}, make: leftAfter("left-sidecar", "SIGKILL of the sidecar", killSidecar)},
+	{rows: []string{"left-hub"}, make: leftAfter("left-hub", "SIGKILL of the hub", killHub)},
+	{rows: []string{"left-guardian"}, make: leftAfter("left-guardian", "SIGKILL of the guardian", killGuardian)},
+	{rows: []string{"left-both"}, make: leftAfter("left-both", "SIGKILL of hub and guardian, and the next start", killBoth)},
 }
 
 // patient gives servers of a crowd on a busy machine the time to become ready.

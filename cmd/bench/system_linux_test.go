@@ -413,8 +413,8 @@ func TestBothSidesGetTheSameEnvironment(t *testing.T) {
 func TestAMeasurementThatFailsIsReported(t *testing.T) {
 	tries := 0
 	chosen := []measurement{
-		{[]string{"bad"}, func(context.Context, *bench) ([]row, error) { tries++; return nil, errors.New("it broke") }},
-		{[]string{"good", "other"}, func(context.Context, *bench) ([]row, error) {
+		{rows: []string{"bad"}, make: func(context.Context, *bench) ([]row, error) { tries++; return nil, errors.New("it broke") }},
+		{rows: []string{"good", "other"}, make: func(context.Context, *bench) ([]row, error) {
 			return []row{{Name: "good", What: "a good one", Devside: []float64{3}, Goal: goal{atMost, 1}}, {Name: "other", What: "not asked for"}}, nil
 		}},
 	}

@@ -26,6 +26,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -120,10 +121,10 @@ type tally struct{ files, bytes int64 }
 // Open prepares for removals below root, and begins to remove, in the
 // background, what a crash left in the trash.
 func Open(root string, log zerolog.Logger) (*Remover, error) {
-	return open(root, log, openTree)
+	return open(root, log, openTree, rest)
 }
 
-func open(root string, log zerolog.Logger, openTree func(string) (tree, error)) (*Remover, error) {
+func open(root string, log zerolog.Logger, openTree func(string) (tree, error), rest time.Duration) (*Remover, error) {
 	real, err := filepath.EvalSymlinks(root)
 	if err == nil {
 		real, err = filepath.Abs(real)
@@ -139,7 +140,7 @@ func open(root string, log zerolog.Logger, openTree func(string) (tree, error)) 
 	if err != nil {
 		return nil, fmt.Errorf("open the project's root: %w", err)
 	}
-	r := &Remover{root: real, info: info, tree: t, queue: newQueue(), log: log}
+	r := &Remover{root: real, info: info, tree: t, queue: newQueue(rest), log: log}
 	r.sweep()
 	return r, nil
 }

@@ -71,7 +71,7 @@ func must(t testing.TB, err error) {
 
 func opened(t testing.TB, root string, openTree func(string) (tree, error)) *Remover {
 	t.Helper()
-	r, err := open(root, zerolog.Nop(), openTree)
+	r, err := open(root, zerolog.Nop(), openTree, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -162,7 +162,7 @@ func (p *Project) nothingToRun(v *view) error {
 			return &ConfigError{problem.Message}
 		}
 	}
-	return &ConfigError{fmt.Sprintf("no servers: there is no %s in %s, and no package.json with a dev or start script", spec.FileName, p.o.Root)}
+	return &ConfigError{fmt.Sprintf("no servers: there is no %s in %s, no package.json with a dev or start script, no Procfile and no framework that devside knows", spec.FileName, p.o.Root)}
 }
 
 // Stop stops the named servers (nil: all).

@@ -1,14 +1,19 @@
-// Package crash says why a server ended: from how its process ended and the
-// last lines it printed to a cause with a code, a sentence for people, and
-// whether a restart can help.
+// Package crash reads what a server printed. It says why one ended: from how its
+// process ended and its last lines to a cause with a code, a sentence for
+// people, and whether a restart can help. And it finds the user's own lines that
+// a stack trace or a compiler's message names, also while the server runs on.
 //
 // It never guesses. Patterns are anchored on the forms in which tools print
 // their own fatal errors, an error that is followed by another one is not the
 // cause, and what is not recognised is Unknown: a wrong cause would keep a
-// server down that a restart would have brought back. It is pure and starts
-// from text that anybody may have written.
+// server down that a restart would have brought back, and a wrong line costs a
+// person more than none. It is pure and starts from text that anybody may have
+// written: a site is only a file that exists below the root, reached by no link
+// out of it, and the work is bounded and linear in the output.
 //
-// Start reading at Classify, then the rules in rules.go.
+// Start reading at Classify, then the rules in rules.go. For lines: at Ended and
+// Monitor, which give Reports, then Workspace.Sites, which places them; traces.go
+// and compilers.go have a recogniser for each form, testdata/corpus the outputs.
 package crash
 
 import (

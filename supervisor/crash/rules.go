@@ -105,7 +105,7 @@ var rules = append([]rule{
 	on(".go:", `^(\S+\.go):(\d+):(?:\d+): (.+)$`, goCompile),
 	on("error TS", `^(\S+\.[cm]?tsx?)[:(](\d+)[:,]\d+\)?(?: -|:) error (TS\d+: .+)$`, compile),                                                 // tsc, ts-node
 	on(": ERROR: ", `^(\S+\.[cm]?[jt]sx?):(\d+):\d+: ERROR: (.+)$`, compile),                                                                   // esbuild, tsx, Vite's config
-	on("syntax error", `^(?:\S+: )?(\S+\.r[bu]):(\d+): (syntax errors? .+)$`, compile),                                                         // Ruby
+	on("syntax error", `^(?:\S+: )?(\S+\.r[bu]):(\d+): (syntax errors?\b.+)$`, compile),                                                        // Ruby
 	on("could not compile", "^error: could not compile `([^`]+)`.*due to .*previous errors?", text(SyntaxError, "it does not compile", false)), // Cargo
 
 	// An env file that is not there.

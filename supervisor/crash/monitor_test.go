@@ -1,0 +1,83 @@
+package crash
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func messages(reports []Report) []string {
+	var all []string
+	for _, r := range reports {
+		all = append(all, r.Message)
+	}
+	return all
+}
+
+// An error appears, is replaced by a newer one, is not told twice, and goes
+// when the tool begins anew.
+func TestAMonitorFollowsARun(t *testing.T) {
+	var m Monitor
+	for i, step := range []struct {
+		lines   string
+		want    []string
+		changed bool
+	}{
+		{"listening on 3000", nil, false},
+		{"src/a.ts(1,2): error TS1: one\nsrc/b.ts(1,2): error TS2: two", []string{"TS1: one", "TS2: two"}, true},
+		{"GET / 200", []string{"TS1: one", "TS2: two"}, false},
+		{"", []string{"TS1: one", "TS2: two"}, false},
+		{"src/a.ts(1,2): error TS1: one\nsrc/b.ts(1,2): error TS2: two", []string{"TS1: one", "TS2: two"}, false},
+		{"src/c.ts(1,2): error TS3: three", []string{"TS3: three"}, true},
+		{"File change detected. Starting incremental compilation...", nil, true},
+		{"File change detected. Starting incremental compilation...", nil, false},
+		{"error[E1]: four", nil, false}, // a message that comes in two parts
+		{" --> src/a.rs:1:2", []string{"four"}, true},
+		{"File change detected. Starting incremental compilation...\nsrc/a.ts(1,2): error TS5: five\nFound 1 error. Watching for file changes.", []string{"TS5: five"}, true},
+		{"[nodemon] starting `node a.js`\n/app/a.js:1\nx()\n^\n\nError: six\n    at /app/a.js:1:1\n\nNode.js v20.1.0", nil, true},
+		{"[nodemon] app crashed - waiting for file changes before starting...", []string{"Error: six"}, true},
+		{"Error: seven\n    at /app/a.js:1:1", []string{"Error: six"}, false}, // one that was survived
+	} {
+		var lines []string
+		if step.lines != "" {
+			lines = strings.Split(step.lines, "\n")
+		}
+		got, changed := m.Feed(lines)
+		if !slices.Equal(messages(got), step.want) || changed != step.changed {
+			t.Errorf("step %d: %q %v, want %q %v", i, messages(got), changed, step.want, step.changed)
+		}
+	}
+}
+
+// However much is printed, what is kept is bounded, and an error that is
+// further back than ReportLines does not come up again.
+func TestAMonitorIsBounded(t *testing.T) {
+	var m Monitor
+	var flood []string
+	for i := range 10 * ReportLines {
+		flood = append(flood, fmt.Sprintf("src/a.ts(%d,1): error TS1: m%d", i+1, i))
+	}
+	got, _ := m.Feed(flood)
+	if len(got) != maxReports {
+		t.Errorf("%d reports", len(got))
+	}
+	for range 20 {
+		m.Feed(slices.Repeat([]string{strings.Repeat("x", 1<<16)}, ReportLines/3))
+	}
+	size := 0
+	for _, line := range m.lines {
+		size += len(line)
+	}
+	if len(m.lines) > ReportLines || size > ReportLines*maxLine {
+		t.Errorf("%d lines of %d bytes are kept", len(m.lines), size)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m.Feed(slices.Repeat([]string{"GET / 200"}, 100_000))
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 4<<20 {
+		t.Errorf("100,000 lines cost %d bytes, though only %d are looked at", used, ReportLines)
+	}
+}

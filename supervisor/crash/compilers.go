@@ -28,8 +28,7 @@ var compilers = []recogniser{
 	one("Parse error: ", `^(?:\[[^\]]+\] )?(?:PHP )?Parse error: +(.+) in (\S.*) on line (\d+)$`, func(m []string) block {
 		return block{Report: Report{Tool: "php", Message: m[1], Frames: []Frame{{File: m[2], Line: number(m[3])}}}}
 	}),
-	// Babel, behind many loaders. Its columns count from 0.
-	placed2("babel", "SyntaxError: ", `^(?:.*?: )?SyntaxError: (\S.*): (.+?)\.? \((\d+):(\d+)\)$`, 1),
+	{[]string{"SyntaxError: "}, babel},
 }
 
 // rubyParsePattern is what `ruby` says of its first file, which is no exception.
@@ -42,11 +41,18 @@ func placed(tool, near, pattern string, addColumn int) recogniser {
 	})
 }
 
-// placed2 is a line with file, message, line and column, in this order.
-func placed2(tool, near, pattern string, addColumn int) recogniser {
-	return one(near, pattern, func(m []string) block {
-		return block{Report: Report{Tool: tool, Message: m[2], Frames: []Frame{{File: m[1], Line: number(m[3]), Column: number(m[4]) + addColumn}}}}
-	})
+var babelError = expr(`^(?:.*?: )?SyntaxError: (\S.*): (.+?)\.? \((\d+):(\d+)\)$`)
+
+// babel is Babel's error, behind many loaders. Its columns count from 0.
+func babel(lines []string, i int) (block, bool) {
+	if !strings.HasSuffix(lines[i], ")") { // the expression is slow to find that out
+		return block{}, false
+	}
+	m := babelError().FindStringSubmatch(lines[i])
+	if m == nil {
+		return block{}, false
+	}
+	return block{Report: Report{Tool: "babel", Message: m[2], Frames: []Frame{{File: m[1], Line: number(m[3]), Column: number(m[4]) + 1}}}, end: i + 1}, true
 }
 
 // compilerAt reports whether a compiler's message begins at line i: one inside

@@ -11,29 +11,23 @@ import "slices"
 type Monitor struct {
 	lines   []string // since the last that meant something
 	reports []Report
+	met     request
 }
 
 // Feed takes the lines that came since the last call, oldest first, and returns
-// what is wrong now and whether that differs from before. It is to be called
-// when output has been quiet for a moment: a message that is cut in two may be
-// missed. Of more lines than ReportLines only the newest count.
-func (m *Monitor) Feed(lines []string) (now []Report, changed bool) {
-	if len(lines) == 0 {
-		return m.reports, false
-	}
+// what is wrong now and whether these lines say so: an error that comes again is
+// news, too. It is to be called when output has been quiet for a moment: a
+// message that is cut in two may be missed. Of more lines than ReportLines only
+// the newest count.
+func (m *Monitor) Feed(lines []string) (now []Report, news bool) {
 	lines = plain(lines[max(0, len(lines)-ReportLines):])
 	m.lines = append(m.lines, lines...)
 	m.lines = slices.Clone(m.lines[max(0, len(m.lines)-ReportLines):])
-	g := gather(m.lines)
+	g := gather(m.lines, m.met)
+	m.met = g.met
 	m.lines = m.lines[g.used:]
-	if len(g.reports) == 0 && !g.anew {
-		return m.reports, false
+	if news = len(g.reports) > 0 || g.anew; news {
+		m.reports = g.reports
 	}
-	changed = !slices.EqualFunc(m.reports, g.reports, Report.equal)
-	m.reports = g.reports
-	return m.reports, changed
-}
-
-func (r Report) equal(o Report) bool {
-	return r.Tool == o.Tool && r.Message == o.Message && slices.Equal(r.Frames, o.Frames)
+	return m.reports, news
 }

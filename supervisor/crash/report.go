@@ -57,7 +57,7 @@ func Ended(e Exit, last []string) []Report {
 	}
 	last = last[max(0, len(last)-ReportLines):]
 	lines := plain(last)
-	g := gather(lines)
+	g := gather(lines, request{})
 	if p := g.pending; p != nil && (p.kind == unhandled || onlyEpilogue(lines[p.end:])) {
 		g.reports = append(g.reports[:min(len(g.reports), maxReports-1)], p.Report)
 	}
@@ -73,13 +73,16 @@ const (
 	traced                // a stack trace that may be of an error that was handled
 	anew                  // a tool says that it begins anew, or that all is well
 	died                  // a watcher says that its program has ended, and waits
+	answered              // a server says how it answered a request
 )
 
 // block is a piece of output that means something.
 type block struct {
 	Report
 	kind       kind
-	start, end int // lines [start, end)
+	start, end int    // lines [start, end)
+	path       string // answered: of the request
+	status     int    // answered: 200
 }
 
 // gathered is what counts in some output.
@@ -92,16 +95,33 @@ type gathered struct {
 	anew bool
 	// used is the line after the last one that any of this, but pending, is of.
 	used int
+	// met is the request that met the newest of the reports.
+	met request
 }
 
-func gather(lines []string) gathered {
-	var g gathered
+// request is one that met an error of a compiler that works when it is asked.
+// Some of those say nothing when the source is mended, but that the same request
+// is answered well.
+type request struct {
+	awaited bool   // there is an error, and no answer after it yet
+	path    string // that was answered with 500 or more, right after the error; empty: none
+}
+
+func gather(lines []string, met request) gathered {
+	g := gathered{met: met}
 	for _, b := range blocks(lines) {
 		switch b.kind {
 		case anew:
 			g = gathered{anew: true, used: b.end}
 		case fault:
-			g.reports, g.used = append(g.reports, b.Report), b.end
+			g.reports, g.used, g.met = append(g.reports, b.Report), b.end, request{awaited: true}
+		case answered:
+			switch {
+			case g.met.awaited && b.status >= 500:
+				g.met = request{path: b.path}
+			case g.met.path == b.path && b.path != "" && b.status < 400:
+				g = gathered{anew: true, used: b.end}
+			}
 		case unhandled, traced:
 			g.pending = &b
 		case died:
@@ -179,6 +199,14 @@ func state(k kind, near, pattern string) recogniser {
 	return one(near, pattern, func([]string) block { return block{kind: k} })
 }
 
+// answer is a line about a request, with groups called path and status.
+func answer(near, pattern string) recogniser {
+	re := expr(pattern)
+	return one(near, pattern, func(m []string) block {
+		return block{kind: answered, path: m[re().SubexpIndex("path")], status: number(m[re().SubexpIndex("status")])}
+	})
+}
+
 // stateLines are what tools say when they begin anew or all is well, and when
 // what they run has ended.
 var stateLines = []recogniser{
@@ -186,23 +214,27 @@ var stateLines = []recogniser{
 	state(died, "[nodemon] app crashed", `^\[nodemon\] app crashed`),
 	state(anew, "Restarting '", `^Restarting '`),          // node --watch
 	state(died, "Failed running '", `^Failed running '`),  // node --watch
-	state(died, "ompleted running '", `^\S+ 'Completed`),  // node --watch
 	state(anew, "[tsx]", `^(?:\d[\d:]* [AP]M )?\[tsx\] `), // tsx watch: rerunning
 	state(anew, "ncremental compilation", `^(?:\[?[\d:]+(?: [AP]M)?\]?(?: -)? )?(?:File change detected\. )?Starting (?:incremental )?compilation`),
 	state(anew, "compilation in watch mode", `Starting compilation in watch mode\.\.\.$`),
 	state(anew, "Found 0 errors", `Found 0 errors\. Watching for file changes\.$`),
 	state(anew, "[watch] ", `^\[watch\] build started`), // esbuild
 	state(anew, "[vite]", `^(?:[\d:]+(?: [AP]M)? )?\[vite\] (?:\([^)]*\) )?(?:hmr (?:update|invalidate)|page reload|server restarted)`),
-	state(anew, "Compiled", `^ ?[✓✔] Compiled `),                                                      // Next
+	state(anew, "Compiled", `^ ?[✓✔] Compiled (?:[^/]|/[^_]|/$)`),                                     // Next
 	state(anew, "compiled ", `^(?:webpack [\d.]+ )?compiled (?:successfully|with \d+ warnings?) in `), // webpack
 	state(anew, "Compiled successfully", `^Compiled successfully`),                                    // create-react-app, Vue CLI
 	state(anew, "Watching for file changes with", `^Watching for file changes with `),                 // Django
 	state(anew, "startup complete.", `^INFO: +Application startup complete\.$`),                       // uvicorn
 	state(anew, "Reloading...", `^WARNING: +\S+ detected (?:changes|file change) in .*Reloading\.\.\.$`),
 	state(anew, " * Restarting with", `^ \* Restarting with `), // Flask
-
-	state(anew, "Finished ", "^ +Finished [`\\w]"),
-	state(anew, "[200]: ", `^\[[^\]]+\] \S+ \[200\]: (?:GET|POST) `), // php -S
+	state(anew, "Finished ", "^ +Finished [`\\w]"),             // Cargo
+	// From documentation: these tools were not at hand.
+	state(anew, "[Running '", `^\[Running '`),                                                 // cargo-watch
+	state(anew, "building...", `^building\.\.\.$`),                                            // air
+	state(anew, "Application bundle generation", `^Application bundle generation complete\.`), // Angular
+	state(anew, "built in", `^ready +built in `),                                              // Rsbuild
+	answer(" in ", `^ (?:GET|POST|HEAD) (?P<path>/\S*) (?P<status>\d{3}) in \d`),              // Next
+	answer("]: ", `^\[[^\]]+\] \S+ \[(?P<status>\d{3})\]: (?:GET|POST|HEAD) (?P<path>/\S*)`),  // php -S
 }
 
 // epilogue is what comes after the error of a program that has ended: from

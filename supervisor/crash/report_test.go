@@ -147,15 +147,15 @@ func TestTheWorkIsLinear(t *testing.T) {
 		cost := func(n int) time.Duration {
 			lines := plain(slices.Repeat([]string{line}, n))
 			best := time.Hour
-			for range 5 {
+			for range 3 {
 				began := time.Now()
 				blocks(lines)
 				best = min(best, time.Since(began))
 			}
 			return best
 		}
-		const n = 250
-		if one, four := cost(n), cost(4*n); four > 10*one+time.Millisecond {
+		const n = 100
+		if one, four := cost(n), cost(4*n); four > 10*one+5*time.Millisecond {
 			t.Errorf("%q: %v for %d lines, %v for %d", line, one, n, four, 4*n)
 		}
 	}
@@ -172,7 +172,6 @@ func TestTheWorstTakesLittleTime(t *testing.T) {
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("%q: %v", line, took)
 		}
-		t.Logf("%q: %v", line, time.Since(began))
 	}
 }
 

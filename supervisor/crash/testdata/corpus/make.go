@@ -38,12 +38,14 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -60,6 +62,15 @@ func main() {
 	base, _ := os.UserCacheDir()
 	cache := flag.String("cache", filepath.Join(base, "devside-corpus"), "where packages are installed and programs run")
 	flag.Parse()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	go func() { // what runs is in a group of its own, and would go on
+		<-stop
+		if p := group.Load(); p != 0 {
+			syscall.Kill(-int(p), syscall.SIGKILL)
+		}
+		os.Exit(130)
+	}()
 	cases := flag.Args()
 	if len(cases) == 0 {
 		names, _ := filepath.Glob("*.txtar")
@@ -80,6 +91,9 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// group is the process group that runs now; 0: none.
+var group atomic.Int64
 
 type line struct{ key, value string }
 
@@ -338,6 +352,7 @@ func (r *runner) start(argv []string, dir string, env []string) error {
 		return err
 	}
 	pw.Close()
+	group.Store(int64(r.cmd.Process.Pid))
 	r.parts, r.last, r.exited = [][]string{nil}, time.Now(), make(chan error, 1)
 	go func() {
 		in := bufio.NewReader(pr)
@@ -362,6 +377,7 @@ func (r *runner) start(argv []string, dir string, env []string) error {
 func (r *runner) wait() (int, error) {
 	select {
 	case err := <-r.exited:
+		group.Store(0)
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
 			return 0, err
@@ -387,6 +403,7 @@ func (r *runner) end() {
 	syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
 	<-r.exited
 	r.cmd = nil
+	group.Store(0)
 }
 
 var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")

@@ -140,6 +140,9 @@ func (b *builder) problem(p status.Problem) {
 		file, at := b.locate(p.Server, "")
 		f.related = append(f.related, b.related(file, at, lines))
 	}
+	for _, r := range p.Related {
+		f.related = append(f.related, b.related(r.File, b.at(r), "this leads there"))
+	}
 	if p.Code == status.DependencyDown && p.Other != "" {
 		if file, r, ok := b.key("dependencies." + p.Other); ok {
 			f.related = append(f.related, b.related(file, b.text(file).Range(r), p.Other+" is declared here"))
@@ -148,9 +151,12 @@ func (b *builder) problem(p status.Problem) {
 	b.add(f)
 }
 
-// place finds where a problem is shown: the entry of a list that it is about,
-// else the field, else the server's key, else the first line.
+// place finds where a problem is shown: the line that it names, the entry of a
+// list that it is about, else the field, else the server's key, else the first line.
 func (b *builder) place(p status.Problem, field string) (string, protocol.Range) {
+	if field == status.Site && p.File != "" {
+		return p.File, b.at(status.Place{File: p.File, Line: p.Line, Column: p.Column})
+	}
 	if field == "-" || p.Server == "" {
 		return b.firstLine()
 	}
@@ -167,6 +173,28 @@ func (b *builder) place(p status.Problem, field string) (string, protocol.Range)
 		}
 	}
 	return b.locate(p.Server, field)
+}
+
+// lineEnd is behind the end of any line: clients put such a place at its end.
+const lineEnd = 1 << 16
+
+// at is a place in a source file: the word there, or the line where no column is
+// known. The text is known only of a file that is open; in another a range that
+// is empty is shown at the word by clients.
+func (b *builder) at(p status.Place) protocol.Range {
+	if b.read(p.File) != "" {
+		if p.Column == 0 {
+			return b.text(p.File).Line(p.Line - 1)
+		}
+		position := spec.Position{Line: p.Line, Column: p.Column}
+		return b.text(p.File).Range(spec.Range{Start: position, End: position})
+	}
+	start := protocol.Position{Line: uint32(max(p.Line-1, 0)), Character: uint32(max(p.Column-1, 0))}
+	end := start
+	if p.Column == 0 {
+		end.Character = lineEnd
+	}
+	return protocol.Range{Start: start, End: end}
 }
 
 func (b *builder) locate(server, field string) (string, protocol.Range) {

@@ -133,6 +133,33 @@ func TestProblemsArePlacedWhereTheyAreCaused(t *testing.T) {
 	}
 }
 
+// A crash-site is at the source line that it names, whether that is open or not,
+// and with it come the lines that lead there.
+func TestACrashSiteIsAtTheUsersLine(t *testing.T) {
+	site := problem(status.CrashSite, "api", "TypeError: no price")
+	site.File, site.Line, site.Column = "src/shop.ts", 2, 10
+	site.Related = []status.Place{{File: "src/server.ts", Line: 6, Column: 3}, {File: "src/main.ts", Line: 9}}
+	whole := problem(status.CrashSite, "api", "KeyError: 'price'")
+	whole.File, whole.Line = "src/shop.py", 3
+	beyond := problem(status.CrashSite, "api", "gone")
+	beyond.File, beyond.Line, beyond.Column = "src/shop.ts", 99, 1
+	open := func(file string) (string, bool) {
+		return "export function price(item) {\n  return item.price;\n}", file == "src/shop.ts"
+	}
+	got := check(t, Input{Loaded: exampleConfig(), Status: running(site, whole), Open: open, Related: true, URI: func(file string) string { return "file:///p/" + file }},
+		"src/shop.py:2:0-2:65536 1 crash-site: KeyError: 'price'",
+		"src/shop.ts:1:9-1:19 1 crash-site: TypeError: no price")["src/shop.ts"]
+	var related []string
+	for _, r := range got[0].RelatedInformation {
+		related = append(related, fmt.Sprintf("%s %d:%d", r.Location.URI, r.Location.Range.Start.Line, r.Location.Range.Start.Character))
+	}
+	if want := []string{"file:///p/src/server.ts 5:2", "file:///p/src/main.ts 8:0"}; !slices.Equal(related, want) {
+		t.Errorf("related: %q, want %q", related, want)
+	}
+	check(t, Input{Loaded: exampleConfig(), Status: running(site)}, "src/shop.ts:1:9-1:9 1 crash-site: TypeError: no price")
+	check(t, Input{Loaded: exampleConfig(), Status: running(beyond), Open: open}, "src/shop.ts:2:0-2:1 1 crash-site: gone")
+}
+
 func TestEveryCodeOfTheCatalogueHasItsSeverity(t *testing.T) {
 	want := map[status.Severity]protocol.DiagnosticSeverity{
 		status.Error: protocol.DiagnosticSeverityError, status.Warning: protocol.DiagnosticSeverityWarning,

@@ -75,6 +75,17 @@ type (
 		guessed int
 	}
 	exited struct{ run int } // the leader ended; not reaped yet
+	// sitesAre: what the output of a run that goes on says is wrong now.
+	sitesAre struct {
+		run   int
+		sites []crash.Site
+	}
+	// crashSites: where a run broke that had ended. Told after its end: nothing
+	// waits for it.
+	crashSites struct {
+		run   int
+		sites []crash.Site
+	}
 	// gone: the tree is gone and the leader reaped.
 	gone struct {
 		run    int
@@ -182,6 +193,8 @@ type machine struct {
 	left      string
 	spared    string
 	problems  map[status.Code]status.Problem
+	sites     []status.Problem // crash-site; replaced as a whole, never changed
+	broke     int              // the run that crashed, until another is ready; 0: none
 }
 
 func newMachine(conf spec.Server, now time.Time) machine {
@@ -256,6 +269,14 @@ func (m machine) step(f fact, now time.Time, rnd float64) (machine, []action) {
 	case portIs:
 		if p, waits := s.heldByPort(); waits && f.run == s.run {
 			s.portIs(p, f.taken)
+		}
+	case sitesAre:
+		if f.run == s.run && s.alive && !s.ended {
+			s.place(f.sites)
+		}
+	case crashSites:
+		if f.run == s.broke {
+			s.place(f.sites)
 		}
 	case exited:
 		if f.run == s.run && s.alive && !s.ended {
@@ -593,6 +614,7 @@ func (s *stepper) becomeReady() {
 	s.overdue = false
 	warning, warned := s.problems[status.MemoryWarning]
 	clear(s.problems)
+	s.mended()
 	if warned { // of this run: it is as true as before
 		s.raise(warning)
 	}
@@ -602,6 +624,7 @@ func (s *stepper) becomeReady() {
 
 func (s *stepper) healthyAgain() {
 	delete(s.problems, status.NotHealthy)
+	s.mended()
 	s.overdue = false
 	s.enter(status.Ready, "", "")
 	s.say(status.HappenedReady, s.conf.Name+" is ready again")
@@ -682,6 +705,7 @@ func (s *stepper) stop(message string) {
 
 func (s *stepper) stopped() {
 	clear(s.problems)
+	s.mended()
 	s.pid, s.spawnedAt = 0, time.Time{}
 	message, said := s.left, s.conf.Name+" stopped"
 	if s.spared != "" {
@@ -757,11 +781,13 @@ func (s *stepper) crashed(end ending, readyFor time.Duration) {
 	s.spawnedAt = time.Time{}
 	if decision.Action == policy.Stay && ended.Signal == "" && ended.Code == 0 && !s.liveness {
 		clear(s.problems)
+		s.mended()
 		s.enter(status.Stopped, "it ended by itself with exit status 0", "")
 		s.say(status.HappenedStop, s.conf.Name+" ended by itself with exit status 0")
 		return
 	}
 	s.crashes++
+	s.broke = s.run
 	why := what
 	if end.cause.Text != "" {
 		why += ": " + end.cause.Text
@@ -919,6 +945,7 @@ func (m machine) snapshot() Snapshot {
 			s.Details = append(s.Details, p)
 		}
 	}
+	s.Details = append(s.Details, m.sites...)
 	return s
 }
 

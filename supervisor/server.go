@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	mrand "math/rand/v2"
 	"reflect"
 	"slices"
@@ -52,6 +53,9 @@ type Host struct {
 	// Notify makes the socket of a server's next run, for `ready: notify`.
 	Notify   func(server string) (*probe.Notify, error)
 	ReadFile func(name string) ([]byte, error) // an env file, by its path relative to the root
+	// Files are the root's, for the lines that an error names. It must follow no
+	// link out of the root; nil: no error is placed.
+	Files fs.FS
 	// OOMKills counts the system's so far: as of now, or as of some moment of the
 	// last second; nil: not known.
 	OOMKills func(now bool) (uint64, error)
@@ -79,6 +83,7 @@ type Server struct {
 	runEnv     []string      // the whole environment of the current run
 	secrets    *logs.Secrets // of the current run, or the last one
 	process    Process
+	began      logs.Cursor        // where the current run's output begins
 	notify     *probe.Notify      // of the current run; nil unless it is `ready: notify`
 	cancelRun  context.CancelFunc // ends probes and readers of the current run
 	hurry      chan struct{}      // closed: the stop under way has no grace left
@@ -268,7 +273,9 @@ func (s *Server) snapshot() Snapshot {
 		snap.RestartInMs = max(0, time.Until(s.m.retryAt).Milliseconds())
 	}
 	for _, p := range snap.Details {
-		snap.Problems = append(snap.Problems, p.Code)
+		if !slices.Contains(snap.Problems, p.Code) { // of crash-site there may be several
+			snap.Problems = append(snap.Problems, p.Code)
+		}
 	}
 	return snap
 }
@@ -327,6 +334,7 @@ func (s *Server) spawn(ctx context.Context, run int) fact {
 	if s.host.Prepare != nil {
 		s.host.Prepare(s.conf.Name)
 	}
+	s.began = s.log.End()
 	process, err := s.host.Start(Launch{
 		Argv: spec.Expand(s.conf.Command, lookup(env)), Dir: s.dir(), Env: env,
 		Marker: fmt.Sprintf("%s:%s:%d", s.host.Marker, s.conf.Name, run), Log: s.log, Run: run, Secrets: secrets,
@@ -466,10 +474,11 @@ func (s *Server) endTree(ctx context.Context, run int, force bool) {
 	s.background.Go(func() {
 		// Not ctx: what is being stopped is stopped, whoever goes meanwhile.
 		report := process.Stop(context.WithoutCancel(ctx), plan)
-		s.box.put(gone{
-			run: run, end: s.ending(report, alone && s.oomKilled(oomKills)),
-			left: s.leftover(report, ports), spared: spared(report),
-		})
+		end := s.ending(report, alone && s.oomKilled(oomKills))
+		s.box.put(gone{run: run, end: end, left: s.leftover(report, ports), spared: spared(report)})
+		if alone {
+			s.tellWhereItBroke(run, end.exit)
+		}
 	})
 }
 
@@ -559,6 +568,7 @@ func (s *Server) look(ctx context.Context, run int) {
 		s.hear(ctx, run)
 	}
 	ctx, s.cancelRun = context.WithCancel(ctx)
+	s.readErrors(ctx, run, s.began)
 	s.watch(ctx, s.conf.Ready, target, true, func(err error) fact { return probed{run, err} })
 	if s.conf.Live != nil {
 		s.watch(ctx, *s.conf.Live, target, false, func(err error) fact { return liveProbed{run, err} })

@@ -205,7 +205,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		HolderOf: p.holderOf, Owned: owned,
 		NewProbe: probe.New,
 		Notify:   func(server string) (*probe.Notify, error) { return probe.ListenNotify(o.Paths.Run, server) },
-		ReadFile: p.readFile,
+		ReadFile: p.readFile, Files: p.root.FS(),
 		OOMKills: new(oomKills).count,
 		Happened: p.happened,
 		Prepare:  p.caches.prepare,

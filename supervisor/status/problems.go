@@ -18,6 +18,7 @@ const (
 	CannotStart    Code = "cannot-start"
 	Crashed        Code = "crashed"
 	CrashLooping   Code = "crash-loop"
+	CrashSite      Code = "crash-site"
 	NotHealthy     Code = "unhealthy"
 	MemoryLimit    Code = "memory-limit"
 	MemoryWarning  Code = "memory-warning"
@@ -31,6 +32,9 @@ const (
 	WatchLimit        Code = "watch-limit"
 	WatchLoop         Code = "watch-loop"
 )
+
+// Site is the Field of a problem that names a line itself, in Problem.File.
+const Site = "site"
 
 // Severity is how much a problem matters. The names are LSP's, in lower case.
 type Severity string
@@ -47,7 +51,8 @@ type Entry struct {
 	Severity Severity
 	Title    string
 	// Field is the key below servers.<name> that the problem is shown at;
-	// empty means the server's own key, "-" the first line of the file.
+	// empty means the server's own key, "-" the first line of the file, Site
+	// the line that the problem names.
 	Field string
 	// VisibleAfter is how long the problem must hold before it is shown.
 	VisibleAfter time.Duration
@@ -71,6 +76,8 @@ var Catalogue = []Entry{
 		HiddenBy: []Code{CrashLooping, PortTaken, CommandMissing, CannotStart}},
 	{Code: CrashLooping, Severity: Error, Title: "the server keeps crashing",
 		HiddenBy: []Code{PortTaken, CommandMissing, CannotStart}},
+	{Code: CrashSite, Severity: Error, Title: "an error in the source, named in the server's output", Field: Site,
+		HiddenBy: []Code{PortTaken}},
 	{Code: NotHealthy, Severity: Warning, Title: "the server does not answer its probe", Field: "ready",
 		HiddenBy: []Code{CrashLooping, PortTaken}},
 	{Code: MemoryLimit, Severity: Error, Title: "the server uses more memory than its limit", Field: "memory"},
@@ -106,12 +113,22 @@ type Problem struct {
 	Since    time.Time `json:"since"`
 	Field    string    `json:"field,omitempty"` // where in the server's entry; see Entry.Field
 	Port     int       `json:"port,omitempty"`
-	Holder   *Holder   `json:"holder,omitempty"` // port-taken: who listens
-	Other    string    `json:"other,omitempty"`  // port-clash: the other server; dependency-down: the dependency
-	File     string    `json:"file,omitempty"`   // dependencies-stale: the lockfile; watch-loop: the file; relative to the root
-	Argv     []string  `json:"argv,omitempty"`   // dependencies-stale: what installs, to be run in Dir
-	Dir      string    `json:"dir,omitempty"`    // relative to the root
-	Lines    []string  `json:"lines,omitempty"`  // the last lines the server printed
+	Holder   *Holder   `json:"holder,omitempty"`  // port-taken: who listens
+	Other    string    `json:"other,omitempty"`   // port-clash: the other server; dependency-down: the dependency
+	File     string    `json:"file,omitempty"`    // dependencies-stale: the lockfile; watch-loop: the file; crash-site: the source; relative to the root, slash-separated
+	Line     int       `json:"line,omitempty"`    // crash-site: from 1
+	Column   int       `json:"column,omitempty"`  // crash-site: from 1, as the tool counts; absent: not printed
+	Related  []Place   `json:"related,omitempty"` // crash-site: the other lines that lead there, nearest first
+	Argv     []string  `json:"argv,omitempty"`    // dependencies-stale: what installs, to be run in Dir
+	Dir      string    `json:"dir,omitempty"`     // relative to the root
+	Lines    []string  `json:"lines,omitempty"`   // the last lines the server printed
+}
+
+// Place is a line of a file of the project's.
+type Place struct {
+	File   string `json:"file"`             // relative to the root, slash-separated
+	Line   int    `json:"line"`             // from 1
+	Column int    `json:"column,omitempty"` // from 1; absent: not printed
 }
 
 // NewProblem fills in what the catalogue knows about the code.

@@ -14,6 +14,7 @@
 // Start reading at Classify, then the rules in rules.go. For lines: at Ended and
 // Monitor, which give Reports, then Workspace.Sites, which places them; traces.go
 // and compilers.go have a recogniser for each form, testdata/corpus the outputs.
+// Programs that share an output are told apart in lanes.go.
 package crash
 
 import (

@@ -39,6 +39,10 @@ func TestAMonitorFollowsARun(t *testing.T) {
 		{"[nodemon] starting `node a.js`\n/app/a.js:1\nx()\n^\n\nError: six\n    at /app/a.js:1:1\n\nNode.js v20.1.0", nil, true},
 		{"[nodemon] app crashed - waiting for file changes before starting...", []string{"Error: six"}, true},
 		{"Error: seven\n    at /app/a.js:1:1", []string{"Error: six"}, false}, // one that was survived
+		{"[nodemon] starting `node a.js`", nil, true},
+		{"[nodemon] app crashed - waiting for file changes before starting...", nil, false}, // two streams have no order
+		{nodeCrash, []string{"Error: boom"}, true},
+		{strings.Replace(nodeCrash, "boom", "another", 1), []string{"Error: boom"}, false},
 		{"src/a.ts(1,2): error TS8: eight\n GET / 500 in 12ms", []string{"TS8: eight"}, true},
 		{" GET /b 500 in 12ms\n GET /b 200 in 12ms\n GET / 404 in 3ms", []string{"TS8: eight"}, false}, // not the request that met it
 		{" GET / 200 in 12ms", nil, true},
@@ -51,6 +55,33 @@ func TestAMonitorFollowsARun(t *testing.T) {
 		got, news := m.Feed(lines)
 		if !slices.Equal(messages(got), step.want) || news != step.news {
 			t.Errorf("step %d: %q %v, want %q %v", i, messages(got), news, step.want, step.news)
+		}
+	}
+}
+
+// Programs that share an output are told apart: an error goes when its own
+// program says so, and lines in between do not part it.
+func TestProgramsThatShareAnOutputAreToldApart(t *testing.T) {
+	for _, prefixes := range [][2]string{{"[0] ", "[1] "}, {"api:dev: ", "web:dev: "}, {"10:00:00 api.1  | ", "10:00:01 web.1  | "}, {"@shop/api#dev: ", ""}, {"[api] ", "[web] "}} {
+		var m Monitor
+		a, b := prefixes[0], prefixes[1]
+		m.Feed([]string{strings.TrimSpace(a), strings.TrimSpace(b)})
+		feed := func(want []string, lines ...string) {
+			t.Helper()
+			if got, _ := m.Feed(lines); !slices.Equal(messages(got), want) {
+				t.Errorf("%q: %q, want %q", lines, messages(got), want)
+			}
+		}
+		feed(nil, a+"error[E1]: one", b+"GET / 200")
+		feed([]string{"one"}, b+"GET / 200", a+" --> src/a.rs:1:2")
+		feed([]string{"one"}, b+"Compiled successfully")
+		feed(nil, a+"Compiled successfully")
+		crash := []string{b + "GET / 200"}
+		for _, line := range strings.Split(nodeCrash, "\n") {
+			crash = append(crash, a+line, b+"GET / 200")
+		}
+		if got := messages(Ended(Exit{Code: 1}, crash)); !slices.Equal(got, []string{"Error: boom"}) {
+			t.Errorf("%q: %q", a, got)
 		}
 	}
 }
@@ -71,11 +102,19 @@ func TestAMonitorIsBounded(t *testing.T) {
 		m.Feed(slices.Repeat([]string{strings.Repeat("x", 1<<16)}, ReportLines/3))
 	}
 	size := 0
-	for _, line := range m.lines {
-		size += len(line)
+	for i := range 3 * maxLanes {
+		m.Feed([]string{fmt.Sprintf("[%d] src/a.ts(1,1): error TS1: m", i)})
 	}
-	if len(m.lines) > ReportLines || size > ReportLines*maxLine {
-		t.Errorf("%d lines of %d bytes are kept", len(m.lines), size)
+	if len(m.lanes) != maxLanes {
+		t.Errorf("%d programs are told apart", len(m.lanes))
+	}
+	for _, f := range m.lanes {
+		for _, line := range f.lines {
+			size += len(line)
+		}
+		if len(f.lines) > ReportLines || size > ReportLines*maxWidth {
+			t.Errorf("%d lines of %d bytes are kept", len(f.lines), size)
+		}
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -55,13 +55,15 @@ func Ended(e Exit, last []string) []Report {
 	if e.Signal == "" && e.Code == 0 {
 		return nil
 	}
-	last = last[max(0, len(last)-ReportLines):]
-	lines := plain(last)
-	g := gather(lines, request{})
-	if p := g.pending; p != nil && (p.kind == unhandled || onlyEpilogue(lines[p.end:])) {
-		g.reports = append(g.reports[:min(len(g.reports), maxReports-1)], p.Report)
+	var all []Report
+	for _, l := range lanes(plain(last[max(0, len(last)-ReportLines):])) {
+		g := gather(l.lines, request{})
+		if p := g.pending; p != nil && (p.kind == unhandled || onlyEpilogue(l.lines[p.end:])) {
+			g.reports = append(g.reports[:min(len(g.reports), maxReports-1)], p.Report)
+		}
+		all = append(all, g.reports...)
 	}
-	return g.reports
+	return all[:min(len(all), maxReports)]
 }
 
 // kind says what a block of lines is.
@@ -91,6 +93,9 @@ type gathered struct {
 	reports []Report
 	// pending is the last trace after them that is neither.
 	pending *block
+	// died: a watcher has said that its program ended, and the error is not seen
+	// yet. It says so on another stream, which may be read first.
+	died bool
 	// anew: something before all of that said that it begins anew.
 	anew bool
 	// used is the line after the last one that any of this, but pending, is of.
@@ -123,10 +128,13 @@ func gather(lines []string, met request) gathered {
 				g = gathered{anew: true, used: b.end}
 			}
 		case unhandled, traced:
-			g.pending = &b
+			if g.pending = &b; g.died && b.kind == unhandled {
+				g.reports, g.pending, g.died, g.used = append(g.reports, b.Report), nil, false, b.end
+			}
 		case died:
+			g.died = true
 			if p := g.pending; p != nil && onlyEpilogue(lines[p.end:b.start]) {
-				g.reports, g.pending, g.used = append(g.reports, p.Report), nil, b.end
+				g.reports, g.pending, g.died, g.used = append(g.reports, p.Report), nil, false, b.end
 			}
 		}
 	}
@@ -212,9 +220,10 @@ func answer(near, pattern string) recogniser {
 var stateLines = []recogniser{
 	state(anew, "[nodemon] ", `^\[nodemon\] (?:restarting due to|starting )`),
 	state(died, "[nodemon] app crashed", `^\[nodemon\] app crashed`),
-	state(anew, "Restarting '", `^Restarting '`),          // node --watch
-	state(died, "Failed running '", `^Failed running '`),  // node --watch
-	state(anew, "[tsx]", `^(?:\d[\d:]* [AP]M )?\[tsx\] `), // tsx watch: rerunning
+	state(died, " exited with code ", `^\S.* exited with code [1-9]\d*$`), // concurrently
+	state(anew, "Restarting '", `^Restarting '`),                          // node --watch
+	state(died, "Failed running '", `^Failed running '`),                  // node --watch
+	state(anew, "[tsx]", `^(?:\d[\d:]* [AP]M )?\[tsx\] `),                 // tsx watch: rerunning
 	state(anew, "ncremental compilation", `^(?:\[?[\d:]+(?: [AP]M)?\]?(?: -)? )?(?:File change detected\. )?Starting (?:incremental )?compilation`),
 	state(anew, "compilation in watch mode", `Starting compilation in watch mode\.\.\.$`),
 	state(anew, "Found 0 errors", `Found 0 errors\. Watching for file changes\.$`),
@@ -248,6 +257,7 @@ var epilogue = expr(`^(?:` + strings.Join([]string{
 	`note: .*`, `stack backtrace:`,
 	`\(Use .node --trace-.*`,
 	`ERROR: +Application startup failed\. Exiting\.`, `INFO: +Stopping reloader process.*`,
+	`.* exited with code \d+`, // concurrently
 	`sys:1: .*`, `Aborted(?: \(core dumped\))?`,
 }, "|") + `)?$`)
 

@@ -22,8 +22,11 @@
 //	exit: the status it ended with; written by make; absent while it runs
 //	doc: where the output is from, of a case that was not made here
 //
-// until, get, poll and write are steps, done in their order. Outputs are kept as they
-// came, with the folder of the run named /app and the port 3000.
+// until, get, poll and write are steps, done in their order. Outputs are kept as
+// they came, with the folder of the run named /app, the home folder /home/ann
+// and the port 3000. Both streams come through one pipe, so that they keep their
+// order; of two pipes, as devside reads them, they have none, and what that
+// changes is tested in monitor_test.go.
 package main
 
 import (

@@ -10,7 +10,7 @@ import (
 var compilers = []recogniser{
 	placed("tsc", "error TS", `^(?:Error: |ERROR in )?(\S.*?)[:(](\d+)[:,](\d+)\)?(?: -|:) error (TS\d+: .+)$`, 0),
 	// esbuild as a library, in tsx and Vite. Its columns count from 0.
-	placed("esbuild", ": ERROR: ", `^\s*(\S.*):(\d+):(\d+): ERROR: (.+)$`, 1),
+	placed("esbuild", ": ERROR: ", `^\s*(\S.*\.\w{1,10}):(\d+):(\d+): ERROR: (.+)$`, 1),
 	{[]string{"[ERROR] "}, esbuildCLI},
 	{[]string{"[vite] ", "error during build:", "Build failed with "}, vite},
 	{[]string{"─[", ",-["}, boxed},
@@ -41,7 +41,7 @@ func placed(tool, near, pattern string, addColumn int) recogniser {
 	})
 }
 
-var babelError = expr(`^(?:.*?: )?SyntaxError: (\S.*): (.+?)\.? \((\d+):(\d+)\)$`)
+var babelError = expr(`^(?:.*?: )?SyntaxError: (\S.*\.\w{1,10}): (.+?)\.? \((\d+):(\d+)\)$`)
 
 // babel is Babel's error, behind many loaders. Its columns count from 0.
 func babel(lines []string, i int) (block, bool) {

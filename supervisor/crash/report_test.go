@@ -60,7 +60,8 @@ func TestWhatOnlyLooksLikeAnError(t *testing.T) {
 		`a.rb:3: warning: assigned but unused variable - x`, `  File "/app/a.py", line 3, in f`, `/app/a.py:3: DeprecationWarning: x`,
 		`(node:1) DeprecationWarning: x`, `INFO: Error: boom`, `[Error: boom]`, `{"stack":"Error: boom\n    at /app/a.js:1:1"}`,
 		`panic: not really`, `ERROR in the cache of a.ts`, `✘ [ERROR] nothing said where`, `[vite] hmr update /src/a.ts`,
-		`Traceback (most recent call last):`, `goroutine 1 [running]:`, `error: it did not work`, `# shop`,
+		`Traceback (most recent call last):`, `goroutine 1 [running]:`, `error: it did not work`, `# shop`, `2026-11-27 10:00:00: ERROR: it did not work`, `SyntaxError: no JSON: unexpected end (1:18)`,
+		`[0] listening`, `web | Error: boom`, `npm run server exited with code 1`, ` ✓ Compiled / in 12ms`, ` GET / 500 in 12ms`,
 	} {
 		for _, around := range []string{"%s", "before\n%s\nafter", "%[1]s\n%[1]s"} {
 			lines := strings.Split(fmt.Sprintf(around, line), "\n")

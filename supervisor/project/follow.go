@@ -275,9 +275,19 @@ type holding struct {
 func (p *Project) holdings() []holding {
 	var out []holding
 	for _, s := range p.heldServers() {
-		out = append(out, holding{s.Name, s.Run, fmt.Sprint(s.Held, s.Problems)})
+		out = append(out, holding{s.Name, s.Run, fmt.Sprint(s.Held, s.Problems, sitesOf(s))})
 	}
 	return out
+}
+
+// sitesOf are the source files that the output of a server blames.
+func sitesOf(s supervisor.Snapshot) (files []string) {
+	for _, n := range s.Details {
+		if n.Code == status.CrashSite && !slices.Contains(files, n.File) {
+			files = append(files, n.File)
+		}
+	}
+	return files
 }
 
 // reloadIfChanged reads the configuration again unless it is the one that was

@@ -261,6 +261,26 @@ func TestAServerThatWaitsForAFileHasOneAttemptForEachChange(t *testing.T) {
 	}
 }
 
+func TestWhatTheOutputBlamesMendsACrashLoop(t *testing.T) {
+	f := newFixture(t, "")
+	source := filepath.Join(f.root, "src", "main.py")
+	f.write("devside.yaml", config(server("api", freePort(t), []string{"raises", source}, "restart: {max_in_a_row: 1, delay: 10ms}")))
+	f.write("src/main.py", "bad")
+	f.watched = true
+	f.open()
+	f.Vouch(1)
+	f.Start(t.Context(), nil, f.asks()) //nolint:errcheck // it is to be held
+	f.await("crash-loop and its place", func(st *status.Project) bool {
+		return st.Servers[0].State == status.CrashLoop && has(st.Problems, status.CrashSite, "api")
+	})
+	f.follower.settled(t)
+	f.write("src/main.py", "good")
+	st := f.await("ready", func(st *status.Project) bool { return st.Servers[0].State == status.Ready })
+	if has(st.Problems, status.CrashSite, "api") {
+		t.Errorf("%+v", st.Problems)
+	}
+}
+
 func TestAMissingEnvFileIsWaitedFor(t *testing.T) {
 	f := watching(t, config(server("api", freePort(t), serving, "env_file: [.env]")))
 	f.Start(t.Context(), nil, f.asks()) //nolint:errcheck // it is to be held

@@ -117,6 +117,12 @@ func runChild(mode string, args []string) int {
 			return 1
 		}
 		serve()
+	case "raises": // ends as Python does while a file is bad
+		if text, err := os.ReadFile(args[0]); err != nil || string(text) == "bad" {
+			fmt.Printf("Traceback (most recent call last):\n  File %q, line 1, in <module>\n    bad\nRuntimeError: no\n", args[0])
+			return 1
+		}
+		serve()
 	case "touch": // shows that it ran
 		if err := os.WriteFile(args[0], nil, 0o600); err != nil {
 			return 1

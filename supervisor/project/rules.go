@@ -159,6 +159,11 @@ func mends(s spec.Server, held supervisor.Snapshot, absolute string) []string {
 			out = append(out, name)
 		}
 	}
+	for _, file := range sitesOf(held) { // from the root
+		if name := inside(absolute, ".", file); name != "" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
 	command := ""
 	switch held.Held.Code {
 	case crash.SyntaxError, crash.MissingEnvFile:

@@ -9,11 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/devside/devside/supervisor/state"
 	"github.com/devside/devside/supervisor/status"
+	"github.com/devside/devside/watch"
+	"github.com/devside/devside/watch/cache"
 )
 
 // watching is an open project whose files are watched and that a client
@@ -415,5 +418,35 @@ func TestAnInstallRunsWhatWasShownAndTheServerFollowsIt(t *testing.T) {
 	var nothing *NothingToInstallError
 	if _, err := f.Install(t.Context(), "web", env); !errors.As(err, &nothing) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestWhatTheSystemRefusesToWatchIsToldUntilItIsWatched(t *testing.T) {
+	f := opened(t, config(server("api", freePort(t), serving)))
+	f.watchLimited(&watch.Limit{Err: syscall.ENOSPC, Hint: "raise fs.inotify.max_user_watches"})
+	st := f.Status()
+	i := slices.IndexFunc(st.Problems, func(p status.Problem) bool { return p.Code == status.WatchLimit })
+	if i < 0 || st.Problems[i].Hint != "raise fs.inotify.max_user_watches" || !strings.Contains(st.Problems[i].Message, "looked at every 2s") {
+		t.Errorf("%+v", st.Problems)
+	}
+	f.watchLimited(nil)
+	if st := f.Status(); has(st.Problems, status.WatchLimit, "") {
+		t.Errorf("%+v", st.Problems)
+	}
+}
+
+func TestEDGE2ADiskThatIsNearlyFullIsToldUntilThereIsRoom(t *testing.T) {
+	f := opened(t, config(server("api", freePort(t), serving)))
+	began := time.Now().Add(-time.Hour)
+	f.caches.told("api", began, cache.Result{FreeBytes: 3 << 30, DiskLow: true})
+	f.caches.told("api", time.Now(), cache.Result{FreeBytes: 2 << 30, DiskLow: true})
+	st := f.Status()
+	i := slices.IndexFunc(st.Problems, func(p status.Problem) bool { return p.Code == status.DiskLow })
+	if i < 0 || !strings.Contains(st.Problems[i].Message, "2.0 GB") || !st.Problems[i].Since.Equal(began) || st.Problems[i].Server != "api" {
+		t.Errorf("%+v", st.Problems)
+	}
+	f.caches.told("api", time.Now(), cache.Result{FreeBytes: 9 << 30})
+	if st := f.Status(); has(st.Problems, status.DiskLow, "api") {
+		t.Errorf("%+v", st.Problems)
 	}
 }

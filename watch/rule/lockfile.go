@@ -190,41 +190,21 @@ func npm(lock []byte, markers map[string][]byte) (int, []string, error) {
 	return differ(want, have, func(name string) bool { return optional[name] }), list(have), nil
 }
 
-type pnpmLock struct {
-	Importers map[string]pnpmImporter `yaml:"importers"`
-	Importer  pnpmImporter            `yaml:",inline"` // of what is no workspace, before version 9
-	Packages  map[string]pnpmPackage  `yaml:"packages"`
-	Snapshots map[string]pnpmPackage  `yaml:"snapshots"` // since version 9, with what each got for its peers
-}
-
-// pnpmImporter is what one package of the workspace depends on. A dependency is
-// a version, or an object with one.
-type pnpmImporter struct {
-	Dependencies map[string]any `yaml:"dependencies"`
-	Dev          map[string]any `yaml:"devDependencies"`
-	Optional     map[string]any `yaml:"optionalDependencies"`
-}
-
-type pnpmPackage struct {
-	Optional bool `yaml:"optional"`
-}
-
 // pnpm compares a lockfile with the copy of it that pnpm leaves. That keeps
 // packages that nobody uses any more, and lacks those that are optional and not
 // for this system. So what a workspace's packages depend on must be equal, and
 // every package that is named must be there.
 func pnpm(lock []byte, markers map[string][]byte) (int, []string, error) {
-	var l, m pnpmLock
-	if err := yaml.Unmarshal(lock, &l); err != nil {
+	want, optional, err := pnpmNames(lock)
+	if err != nil {
 		return 0, nil, err
 	}
+	have := map[string]string{}
 	if marker, is := markers["node_modules/.pnpm/lock.yaml"]; is {
-		if err := yaml.Unmarshal(marker, &m); err != nil {
+		if have, _, err = pnpmNames(marker); err != nil {
 			return 0, nil, err
 		}
 	}
-	want, optional := l.names()
-	have, _ := m.names()
 	for name := range have {
 		if _, is := want[name]; !is && !strings.HasPrefix(name, "importer ") {
 			delete(have, name)
@@ -245,38 +225,6 @@ func only(all map[string]string, prefix string) map[string]string {
 		}
 	}
 	return part
-}
-
-// names lists what a lockfile says, and which of it may be missing.
-func (l pnpmLock) names() (all map[string]string, optional map[string]bool) {
-	all, optional = map[string]string{}, map[string]bool{}
-	importer := func(dir string, i pnpmImporter) {
-		for _, section := range []map[string]any{i.Dependencies, i.Dev, i.Optional} {
-			for name, version := range section {
-				if object, is := version.(map[string]any); is {
-					version = object["version"]
-				}
-				all["importer "+dir+" "+name] = fmt.Sprint(version)
-			}
-		}
-		for name := range i.Optional {
-			optional["importer "+dir+" "+name] = true
-		}
-	}
-	importer(".", l.Importer)
-	for dir, i := range l.Importers {
-		importer(dir, i)
-	}
-	for name, p := range l.Packages {
-		all["package "+name], optional["package "+name] = "", p.Optional
-	}
-	for name, p := range l.Snapshots {
-		all["snapshot "+name], optional["snapshot "+name] = "", p.Optional
-		// Since version 9 only the snapshot says that its package is optional.
-		base, _, _ := strings.Cut(name, "(")
-		optional["package "+base] = optional["package "+base] || p.Optional
-	}
-	return all, optional
 }
 
 // yarn compares a lockfile of either generation.

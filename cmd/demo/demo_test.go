@@ -72,8 +72,8 @@ func TestDriveFindsADevsideThatWorks(t *testing.T) {
 	}
 	for _, want := range []string{
 		"1. Introduce ourselves", "-> devside/start", "ready in 1 ms", `"Hello from the API, pid `,
-		"* devside/didHappen  api was ended by SIGKILL", "went with it", "port-taken", "^^^^^", "exit code 0",
-		"gone: devside", "All 7 steps passed",
+		"* devside/didHappen  api was ended by SIGKILL", "went with it", "api restarts because .env changed", "the frontend still is", "port-taken", "^^^^^", "exit code 0",
+		"gone: devside", "All 8 steps passed",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the output lacks %q", want)
@@ -94,6 +94,7 @@ func TestDriveFindsWhatIsWrong(t *testing.T) {
 	for _, test := range []struct{ fault, want string }{
 		{faultLeakChild, "still runs beside the new one"},
 		{faultNoRestart, "await devside/didChangeStatus"},
+		{faultBlind, "await devside/didHappen"},
 		{faultWrongLine, "await textDocument/publishDiagnostics"},
 		{faultExitCode, "exit code 1, not 0"},
 		{faultSaysReady, "should have been answered port-taken"},
@@ -108,14 +109,14 @@ func TestDriveFindsWhatIsWrong(t *testing.T) {
 			ctx := testContext(t)
 			var out bytes.Buffer
 			quick := bounds{demo: testBound, answer: testBound, end: time.Second}
-			if slices.Contains([]string{faultMute, faultNoRestart, faultWrongLine}, test.fault) {
+			if slices.Contains([]string{faultMute, faultNoRestart, faultBlind, faultWrongLine}, test.fault) {
 				quick.answer = 2 * time.Second // what never comes is waited for
 			}
 			code := drive(ctx, newScreen(&out), self(t), self(t), quick)
 			if code != 1 || !strings.Contains(out.String(), "FAILED") || !strings.Contains(out.String(), test.want) {
 				t.Errorf("exit code %d, want 1 and %q\n%s", code, test.want, &out)
 			}
-			if strings.Contains(out.String(), "All 7 steps") {
+			if strings.Contains(out.String(), "All 8 steps") {
 				t.Error("says that all passed")
 			}
 			if left := demoFolders(t); len(left) > 0 {

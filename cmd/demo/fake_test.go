@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // The faults that a devside can be made to have, to see the demo find them.
@@ -30,6 +32,7 @@ const (
 	faultStrayLine    = "stray-line"    // prints to the protocol's stream
 	faultAnswersTwice = "answers-twice" // gives a second answer
 	faultMute         = "mute"          // reads, and never answers
+	faultBlind        = "blind"         // does not see that a file has changed
 	faultDies         = "dies"          // ends in the middle, after a start
 )
 
@@ -99,6 +102,9 @@ func runFake() int {
 		fmt.Fprintln(os.Stderr, "fake devside:", err)
 		return 6
 	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go f.watchEnv(stop)
 	in := bufio.NewReader(os.Stdin)
 	down := false
 	for {
@@ -307,6 +313,9 @@ func (f *fakeDevside) watch(s *fakeServer, cmd *exec.Cmd, gone chan struct{}) {
 	if s.child != 0 && f.fault != faultLeakChild {
 		if p, err := os.FindProcess(s.child); err == nil {
 			p.Kill() //nolint:errcheck // it may have ended
+			for w := see("the child", s.child); !w.gone(); {
+				time.Sleep(time.Millisecond) // whoever adopted it reaps it
+			}
 		}
 	}
 	f.mu.Lock()
@@ -329,6 +338,35 @@ func (f *fakeDevside) watch(s *fakeServer, cmd *exec.Cmd, gone chan struct{}) {
 		panic(err)
 	}
 	f.notify("devside/didChangeStatus", f.status())
+}
+
+// watchEnv restarts the API when its env file has changed.
+func (f *fakeDevside) watchEnv(stop chan struct{}) {
+	first, err := os.ReadFile(envName)
+	if err != nil || f.fault == faultBlind {
+		return
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-stop:
+			return
+		}
+		if text, err := os.ReadFile(envName); err != nil || len(text) == 0 || bytes.Equal(text, first) {
+			continue
+		}
+		s := f.servers[apiName]
+		f.stop(s)
+		f.notify("devside/didHappen", map[string]any{"kind": "restart", "server": apiName, "message": "api restarts because .env changed",
+			"because": map[string]any{"file": envName, "rule": "env file"}})
+		if err := f.spawn(s); err != nil {
+			panic(err)
+		}
+		f.notify("devside/didChangeStatus", f.status())
+		return // once
+	}
 }
 
 func (f *fakeDevside) stop(s *fakeServer) {

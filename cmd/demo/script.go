@@ -39,6 +39,8 @@ const runVariable = "DEMO_RUN"
 const (
 	apiName = "api"
 	webName = "frontend"
+
+	envName = ".env" // of the API
 )
 
 // step is one act of the script.
@@ -51,6 +53,7 @@ var script = []step{
 	{"Introduce ourselves, as an editor does", (*stage).hello},
 	{"Start both servers", (*stage).start},
 	{"Crash the API: kill -9", (*stage).crash},
+	{"Save another .env for the API", (*stage).saveEnv},
 	{"Take the frontend's port away", (*stage).takePort},
 	{"Give it back", (*stage).givePortBack},
 	{"Say goodbye", (*stage).goodbye},
@@ -136,6 +139,9 @@ type (
 		Kind    string `json:"kind"`
 		Server  string `json:"server"`
 		Message string `json:"message"`
+		Because struct {
+			File string `json:"file"`
+		} `json:"because"`
 	}
 	position struct {
 		Line      int `json:"line"`
@@ -278,9 +284,14 @@ func (st *stage) crash(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return st.apiIsBack(ctx, mark, old)
+}
+
+// apiIsBack sees the API come back after the mark, and what it was gone.
+func (st *stage) apiIsBack(ctx context.Context, mark int, old health) error {
 	var now projectStatus
 	states := []string{}
-	err = st.await(ctx, mark, "devside/didChangeStatus", func(raw json.RawMessage) bool {
+	err := st.await(ctx, mark, "devside/didChangeStatus", func(raw json.RawMessage) bool {
 		now = projectStatus{}
 		if json.Unmarshal(raw, &now) != nil {
 			return false
@@ -304,9 +315,46 @@ func (st *stage) crash(ctx context.Context) error {
 		return err
 	}
 	if !st.isGone(old.Child) {
-		return fmt.Errorf("the dead API's child %d still runs beside the new one", old.Child)
+		return fmt.Errorf("the old API's child %d still runs beside the new one", old.Child)
 	}
 	st.screen.saw("the old API's child %d, which ignores SIGTERM, went with it", old.Child)
+	return nil
+}
+
+// saveEnv writes the API's env file, and sees the API restarted for it and the
+// frontend left alone.
+func (st *stage) saveEnv(ctx context.Context) error {
+	before, err := st.status(ctx)
+	if err != nil {
+		return err
+	}
+	old, mark := st.apiHealth, st.client.mark()
+	if err := os.WriteFile(filepath.Join(st.project, envName), []byte("GREETING=Good day\n"), 0o600); err != nil {
+		return err
+	}
+	st.screen.saw("%s of the project has another line now", envName)
+	err = st.await(ctx, mark, "devside/didHappen", func(raw json.RawMessage) bool {
+		var h happening
+		if json.Unmarshal(raw, &h) != nil || h.Kind != "restart" || h.Server != apiName || h.Because.File != envName {
+			return false
+		}
+		st.screen.came("devside/didHappen  %s", h.Message)
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if err := st.apiIsBack(ctx, mark, old); err != nil {
+		return err
+	}
+	now, err := st.status(ctx)
+	if err != nil {
+		return err
+	}
+	if was, is := before.server(webName).PID, now.server(webName).PID; was != is {
+		return fmt.Errorf("the frontend was restarted, too: pid %d, then %d", was, is)
+	}
+	st.screen.saw("the frontend still is pid %d", now.server(webName).PID)
 	return nil
 }
 

@@ -66,7 +66,8 @@ func newStage(s *screen, devside, exe string, b bounds) (_ *stage, err error) {
 	st.yaml, st.portLine = configText(exe, st.nonce, st.apiPort, st.webPort)
 	err = errors.Join(os.Mkdir(st.project, 0o700), os.Mkdir(st.home, 0o700))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(st.project, "devside.yaml"), []byte(st.yaml), 0o600)
+		err = errors.Join(os.WriteFile(filepath.Join(st.project, "devside.yaml"), []byte(st.yaml), 0o600),
+			os.WriteFile(filepath.Join(st.project, envName), []byte("GREETING=Hello\n"), 0o600))
 	}
 	if err != nil {
 		return nil, errors.Join(err, removeTree(st.dir))
@@ -92,6 +93,7 @@ servers:
     command: %s
     port: %d
     env: {%s: %s}
+    env_file: [%s]
     ready: {http: /api/health}
     restart: {delay: 200ms}
     stop: {grace: 300ms}
@@ -101,7 +103,7 @@ servers:
     env: {API_URL: "http://127.0.0.1:%d"}
     ready: {http: /}
     depends_on: [api]
-`, argv(apiName), apiPort, runVariable, nonce, argv(webName), webPort, apiPort)
+`, argv(apiName), apiPort, runVariable, nonce, envName, argv(webName), webPort, apiPort)
 	before, _, _ := strings.Cut(text, fmt.Sprintf("port: %d\n", webPort))
 	return text, strings.Count(before, "\n")
 }

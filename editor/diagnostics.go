@@ -61,11 +61,8 @@ type Data struct {
 // of the file on disk and has no positions, the caller's parse is of what the
 // user is looking at.
 func Diagnostics(in Input) map[string][]protocol.Diagnostic {
-	b := builder{in: in, texts: map[string]Text{}, out: map[string][]protocol.Diagnostic{}}
+	b := newBuilder(in)
 	parsed := in.Loaded != nil && len(in.Loaded.Sources)+len(in.Loaded.Issues) > 0
-	if in.Loaded == nil {
-		b.in.Loaded = &spec.Loaded{Project: &spec.Project{}}
-	}
 	for _, issue := range b.in.Loaded.Issues {
 		b.issue(issue)
 	}

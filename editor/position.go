@@ -53,6 +53,44 @@ func (t Text) Range(r spec.Range) protocol.Range {
 	return protocol.Range{Start: t.position(line, from), End: t.position(last, to)}
 }
 
+// Position maps a position of LSP back: to lines and code points from 1. One
+// inside a pair of surrogates is that of its character.
+func (t Text) Position(p protocol.Position) spec.Position {
+	line, offset := t.offset(p)
+	return spec.Position{Line: line + 1, Column: utf8.RuneCountInString(t.lines[line][:offset]) + 1}
+}
+
+// offset turns a position of LSP into a line index and a byte offset in that line.
+func (t Text) offset(p protocol.Position) (line, offset int) {
+	if int64(p.Line) >= int64(len(t.lines)) {
+		last := len(t.lines) - 1
+		return last, len(t.lines[last])
+	}
+	line = int(p.Line)
+	units := uint32(0)
+	for i, r := range t.lines[line] {
+		width := uint32(1)
+		if r > 0xFFFF {
+			width = 2
+		}
+		if units+width > p.Character {
+			return line, i
+		}
+		units += width
+	}
+	return line, len(t.lines[line])
+}
+
+// Exact maps r as it is, without widening what is empty.
+func (t Text) Exact(r spec.Range) protocol.Range {
+	line, from := t.clamp(r.Start)
+	last, to := t.clamp(r.End)
+	if last < line || last == line && to < from {
+		last, to = line, from
+	}
+	return protocol.Range{Start: t.position(line, from), End: t.position(last, to)}
+}
+
 // Line returns the range of one line's text, counted from 0.
 func (t Text) Line(line int) protocol.Range {
 	line = min(max(line, 0), len(t.lines)-1)

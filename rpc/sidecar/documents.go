@@ -11,8 +11,11 @@ import (
 	"github.com/devside/devside/supervisor/spec"
 )
 
-// packageFile is the other file that configuration can come from.
-const packageFile = "package.json"
+// packageFile and procFile are the other files that configuration can come from.
+const (
+	packageFile = "package.json"
+	procFile    = "Procfile"
+)
 
 // maxDocument is the largest buffer that is looked at; spec reads no larger
 // package.json from disk either.
@@ -40,13 +43,7 @@ func (d documents) rehome(folders []*folder) {
 
 // settle tells the folders concerned what became of a document.
 func (documents) settle(doc *document, folders []*folder) {
-	var home *folder
-	var file string
-	for _, f := range folders {
-		if rest, ok := f.contains(doc.path); ok && rest != "" && (file == "" || len(rest) < len(file)) {
-			home, file = f, rest
-		}
-	}
+	home, file := homeOf(doc.path, folders)
 	if doc.home != nil && doc.home != home {
 		if old, ok := doc.home.contains(doc.path); ok {
 			doc.home.inbox.put(bufferClosed{file: old})
@@ -56,6 +53,17 @@ func (documents) settle(doc *document, folders []*folder) {
 		home.inbox.put(bufferChanged{file: file, uri: doc.uri, text: doc.text})
 	}
 	doc.home = home
+}
+
+// homeOf finds the folder that a path is in, the innermost one where folders lie
+// in each other, and where in it.
+func homeOf(path string, folders []*folder) (home *folder, file string) {
+	for _, f := range folders {
+		if rest, ok := f.contains(path); ok && rest != "" && (file == "" || len(rest) < len(file)) {
+			home, file = f, rest
+		}
+	}
+	return home, file
 }
 
 // document takes didOpen, didChange, didClose and didSave.
@@ -77,7 +85,7 @@ func (s *session) document(m rpc.Message) error {
 	if err != nil {
 		return err
 	}
-	if base := filepath.Base(path); base != spec.FileName && base != packageFile {
+	if base := filepath.Base(path); base != spec.FileName && base != packageFile && base != procFile {
 		return nil
 	}
 	s.mu.Lock()

@@ -10,6 +10,7 @@ import (
 
 	"go.lsp.dev/protocol"
 
+	"github.com/devside/devside/editor"
 	"github.com/devside/devside/rpc"
 	"github.com/devside/devside/rpc/wire"
 	"github.com/devside/devside/supervisor/spec"
@@ -110,6 +111,8 @@ type keeper struct {
 	stamp   string // of the files that loaded came from
 	stale   bool   // loaded is to be read again whatever the stamp says
 	status  *status.Project
+	memory  editor.Memory // of the snapshots of this session
+	shown   shown         // as the client was last told to ask for it
 
 	published map[string]digest // what the client shows, by URI
 	publish   *time.Timer
@@ -186,7 +189,11 @@ func (k *keeper) handle(e event) bool {
 	case bufferChanged:
 		was, open := k.buffers[e.file]
 		if !open || was.text != e.text || was.uri != e.uri {
-			k.buffers[e.file] = buffer{uri: e.uri, text: e.text}
+			saved := was.saved
+			if !open {
+				saved = e.text
+			}
+			k.buffers[e.file] = buffer{uri: e.uri, text: e.text, saved: saved}
 			k.configChanged()
 		}
 		if !open {
@@ -198,11 +205,20 @@ func (k *keeper) handle(e event) bool {
 			k.configChanged()
 		}
 	case fileSaved:
+		if b, open := k.buffers[e.file]; open {
+			b.saved = b.text
+			k.buffers[e.file] = b
+		}
 		k.configChanged()
 		k.reload(e.file)
 		k.lookForHub()
 	case filesChanged:
 		k.publishSoon()
+	case viewWanted:
+		if k.load() {
+			k.publishSoon()
+		}
+		e.answer <- k.view()
 	case hubWanted:
 		k.want(e.answer)
 	case dialed:

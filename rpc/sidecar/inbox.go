@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"sync"
 	"time"
+
+	"github.com/devside/devside/editor"
 )
 
 // event is a fact that a folder's keeper is told.
@@ -18,6 +20,8 @@ type (
 	fileSaved struct{ file string }
 	// filesChanged: files may have changed on disk.
 	filesChanged struct{}
+	// viewWanted: a request about a file needs the folder as it is now.
+	viewWanted struct{ answer chan<- editor.View }
 	// hubWanted: a request needs a hub, started if there is none.
 	hubWanted struct{ answer chan<- hubAnswer }
 	// dialed: an attempt to reach a hub has ended.
@@ -44,6 +48,7 @@ func (bufferChanged) isEvent() {}
 func (bufferClosed) isEvent()  {}
 func (fileSaved) isEvent()     {}
 func (filesChanged) isEvent()  {}
+func (viewWanted) isEvent()    {}
 func (hubWanted) isEvent()     {}
 func (dialed) isEvent()        {}
 func (statusCame) isEvent()    {}

@@ -30,17 +30,8 @@ type initializeParams struct {
 	RootPath         *string           `json:"rootPath"`
 	RootURI          *string           `json:"rootUri"`
 	WorkspaceFolders []workspaceFolder `json:"workspaceFolders"`
-	Capabilities     struct {
-		Window struct {
-			WorkDoneProgress bool `json:"workDoneProgress"`
-		} `json:"window"`
-		TextDocument struct {
-			PublishDiagnostics struct {
-				RelatedInformation bool `json:"relatedInformation"`
-			} `json:"publishDiagnostics"`
-		} `json:"textDocument"`
-	} `json:"capabilities"`
-	Options json.RawMessage `json:"initializationOptions"`
+	Capabilities     json.RawMessage   `json:"capabilities"`
+	Options          json.RawMessage   `json:"initializationOptions"`
 }
 
 type workspaceFolder struct {
@@ -50,14 +41,13 @@ type workspaceFolder struct {
 
 // client is what initialize said, as the session uses it. It does not change.
 type client struct {
-	name     string
-	progress bool // window/workDoneProgress/create may be asked of it
-	related  bool // diagnostics may have relatedInformation
-	pid      int  // of the editor; 0: unknown
-	trusted  bool
-	linger   time.Duration
-	auto     autostart
-	notes    []string // what was wrong with the params, for the client's log
+	capabilities
+	name    string
+	pid     int // of the editor; 0: unknown
+	trusted bool
+	linger  time.Duration
+	auto    autostart
+	notes   []string // what was wrong with the params, for the client's log
 }
 
 // autostart is initializationOptions.autostart.
@@ -69,10 +59,9 @@ type autostart struct {
 // readClient takes what concerns the session out of the params.
 func readClient(p initializeParams, trust bool) client {
 	c := client{
-		name:     p.ClientInfo.Name,
-		progress: p.Capabilities.Window.WorkDoneProgress,
-		related:  p.Capabilities.TextDocument.PublishDiagnostics.RelatedInformation,
-		trusted:  trust,
+		capabilities: readCapabilities(p.Capabilities),
+		name:         p.ClientInfo.Name,
+		trusted:      trust,
 	}
 	if c.name == "" {
 		c.name = "editor"
@@ -234,7 +223,7 @@ func nearestRoot(dir string) string {
 }
 
 // initializeResult is the answer to initialize, encoded once.
-func initializeResult(version string) (json.RawMessage, error) {
+func initializeResult(version string, c capabilities) (json.RawMessage, error) {
 	commands := make([]string, 0, len(wire.Verbs))
 	methods := make([]string, 0, len(wire.Verbs))
 	for _, v := range wire.Verbs {
@@ -249,17 +238,19 @@ func initializeResult(version string) (json.RawMessage, error) {
 		return nil, fmt.Errorf("encode capabilities: %w", err)
 	}
 	yes, no, full := true, false, protocol.TextDocumentSyncKindFull
+	all := protocol.ServerCapabilities{
+		TextDocumentSync: &protocol.TextDocumentSyncOptions{
+			OpenClose: &yes, Change: &full, Save: &protocol.SaveOptions{IncludeText: &no}},
+		ExecuteCommandProvider: protocol.ExecuteCommandOptions{
+			WorkDoneProgressOptions: protocol.WorkDoneProgressOptions{WorkDoneProgress: &yes}, Commands: commands},
+		Workspace: &protocol.WorkspaceOptions{WorkspaceFolders: &protocol.WorkspaceFoldersServerCapabilities{
+			Supported: &yes, ChangeNotifications: protocol.Boolean(true)}},
+		Experimental: protocol.LSPAny(experimental),
+	}
+	c.provide(&all)
 	return encode(&protocol.InitializeResult{
-		Capabilities: protocol.ServerCapabilities{
-			TextDocumentSync: &protocol.TextDocumentSyncOptions{
-				OpenClose: &yes, Change: &full, Save: &protocol.SaveOptions{IncludeText: &no}},
-			ExecuteCommandProvider: protocol.ExecuteCommandOptions{
-				WorkDoneProgressOptions: protocol.WorkDoneProgressOptions{WorkDoneProgress: &yes}, Commands: commands},
-			Workspace: &protocol.WorkspaceOptions{WorkspaceFolders: &protocol.WorkspaceFoldersServerCapabilities{
-				Supported: &yes, ChangeNotifications: protocol.Boolean(true)}},
-			Experimental: protocol.LSPAny(experimental),
-		},
-		ServerInfo: protocol.ServerInfo{Name: "devside", Version: protocol.NewOptional(version)},
+		Capabilities: all,
+		ServerInfo:   protocol.ServerInfo{Name: "devside", Version: protocol.NewOptional(version)},
 	})
 }
 

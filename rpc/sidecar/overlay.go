@@ -15,9 +15,10 @@ type overlay struct {
 	open map[string]buffer
 }
 
-// buffer is the text of an open file.
+// buffer is the text of an open file, and that which was opened or saved last:
+// as far as the client has told, what is on disk.
 type buffer struct {
-	uri, text string
+	uri, text, saved string
 }
 
 func (o overlay) Open(name string) (fs.File, error) {

@@ -40,6 +40,7 @@ func (k *keeper) statusCame(e statusCame) {
 		return
 	}
 	k.status = &st
+	k.memory = k.memory.Next(&st)
 	k.newest.Store(&st)
 	k.watchers.tell(&st)
 	k.publishSoon()
@@ -48,6 +49,7 @@ func (k *keeper) statusCame(e statusCame) {
 // publishNow publishes, of every file, what has changed since the last time.
 func (k *keeper) publishNow() {
 	k.load()
+	k.refresh()
 	found := editor.Diagnostics(editor.Input{
 		Loaded:  k.loaded,
 		Status:  k.status,
@@ -97,29 +99,34 @@ func diagnosticsOf(at string, list []protocol.Diagnostic) *protocol.PublishDiagn
 
 // uriOf names a file as the client does: an open one by the very URI it was
 // opened with.
-func (k *keeper) uriOf(file string) string {
-	if b, open := k.buffers[file]; open {
+func (k *keeper) uriOf(file string) string { return uriIn(k.uri, k.buffers, file) }
+
+func uriIn(folder string, open map[string]buffer, file string) string {
+	if b, open := open[file]; open {
 		return b.uri
 	}
-	return k.uri + "/" + escapePath(file)
+	return folder + "/" + escapePath(file)
 }
 
-// load reads the configuration again if it may have changed. It is read through
-// os.Root, so that no link leads out of the folder.
-func (k *keeper) load() {
+// load reads the configuration again if it may have changed, and reports
+// whether it did. It is read through os.Root, so that no link leads out of the
+// folder.
+func (k *keeper) load() (again bool) {
 	root, err := os.OpenRoot(k.path)
 	if err != nil {
 		k.s.log.Debug().Err(err).Msg("read folder")
+		again = k.loaded != nil
 		k.loaded, k.stale = nil, true
-		return
+		return again
 	}
 	defer root.Close()
 	stamp := k.stampOf(root)
 	if !k.stale && stamp == k.stamp {
-		return
+		return false
 	}
 	k.loaded = spec.Load(overlay{base: root.FS(), open: k.buffers}, filepath.Base(k.real), k.s.o.Getenv)
 	k.stale, k.stamp = false, k.stampOf(root)
+	return true
 }
 
 // stampOf says which files the configuration comes from and when they changed:

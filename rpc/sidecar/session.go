@@ -40,6 +40,7 @@ type session struct {
 	tasks    *tasks        // everything that ends with the session
 	relays   *tasks        // what ends with shutdown: requests at a hub, progress, autostart
 	progress progressTable
+	stale    refresher // what the client is to ask for again
 
 	stopping sync.Once
 	stopped  chan struct{} // closed when shutdown's work is done
@@ -68,6 +69,7 @@ func newSession(ctx context.Context, o Options) *session {
 		stopped:  make(chan struct{}),
 		phase:    fresh,
 		docs:     documents{},
+		stale:    newRefresher(),
 	}
 	return s
 }
@@ -88,6 +90,10 @@ func (s *session) Accept(m rpc.Message) (rpc.Work, error) {
 		return nil, rpc.Errorf(wire.CodeNotInitialized, wire.ErrorData{Code: "not-initialized", Hint: "send initialize first"}, "%s before initialize", m.Method)
 	case now == down:
 		return nil, rpc.Errorf(wire.CodeInvalidRequest, wire.ErrorData{Code: "shut-down"}, "%s after shutdown", m.Method)
+	}
+	if f, ok := features[m.Method]; ok {
+		s.open()
+		return s.ask(f, m.Params)
 	}
 	switch {
 	case m.Method == protocol.MethodShutdown:
@@ -164,11 +170,11 @@ func (s *session) initialize(params json.RawMessage) (rpc.Work, error) {
 			return nil, rpc.Errorf(wire.CodeInvalidParams, wire.ErrorData{Code: "invalid-params"}, "initialize: %v", err)
 		}
 	}
-	result, err := initializeResult(s.o.Version)
+	c := readClient(p, s.o.Trust)
+	result, err := initializeResult(s.o.Version, c.capabilities)
 	if err != nil {
 		return nil, err
 	}
-	c := readClient(p, s.o.Trust)
 	at, notes := places(p, s.o.Root, s.fallback)
 	c.notes = append(c.notes, notes...)
 	s.mu.Lock()
@@ -203,6 +209,9 @@ func (s *session) open() {
 	s.mu.Unlock()
 	for _, note := range c.notes {
 		s.tell(protocol.MessageTypeWarning, note)
+	}
+	if c.refresh != (refreshes{}) {
+		s.relays.run(s.keepFresh)
 	}
 	if c.auto.on {
 		for _, f := range folders {

@@ -74,6 +74,8 @@ type Options struct {
 	Getenv  func(string) string
 	Environ []string // KEY=value: given to the hub for the servers started from here
 	Dir     string   // the working directory; empty: os.Getwd
+	// Taken reports whether a port is taken on this machine. nil: none is known to be.
+	Taken func(port int) bool
 	// Identify tells processes apart: the same id is the same process, and ok
 	// is false when there is none with this pid that is an ancestor of ours.
 	// nil: asked of the system.

@@ -156,7 +156,7 @@ type Editor struct {
 	answerers map[string]Answerer
 	creates   map[string]bool // progress tokens the client agreed to
 	tokens    map[string]bool // progress tokens the client gave
-	declared  bool            // window.workDoneProgress
+	gates     gates           // what the client has declared
 	replied   bool            // initialize was answered
 	shut      bool            // shutdown was answered
 
@@ -324,9 +324,7 @@ func (e *Editor) Look(at func(s *State)) {
 func (e *Editor) note(method string, params any) {
 	raw := e.encode(params)
 	var p struct {
-		Capabilities struct {
-			Window struct{ WorkDoneProgress bool }
-		}
+		Capabilities any
 		WorkDoneToken json.RawMessage
 		Arguments     []struct{ WorkDoneToken json.RawMessage }
 	}
@@ -334,7 +332,7 @@ func (e *Editor) note(method string, params any) {
 		return
 	}
 	if method == "initialize" {
-		e.declared = p.Capabilities.Window.WorkDoneProgress
+		e.gates = gates{p.Capabilities}
 	}
 	if p.WorkDoneToken != nil {
 		e.tokens[string(p.WorkDoneToken)] = true
@@ -437,6 +435,7 @@ func (e *Editor) response(f frame) {
 		switch {
 		case f.Error == nil:
 			e.judge(e.model.Result(p.method, f.Result))
+			e.judge(e.gates.result(p.method, f.Result))
 		case f.Result != nil || f.Error.Code == 0 || f.Error.Message == "":
 			e.fault("%s: bad error %+v", p.method, f.Error)
 		}
@@ -537,9 +536,7 @@ func (e *Editor) request(f frame) {
 		if !e.replied {
 			e.fault("request %s before initialize was answered", f.Method)
 		}
-		if f.Method == "window/workDoneProgress/create" && !e.declared {
-			e.fault("%s to a client that did not declare it", f.Method)
-		}
+		e.judge(e.gates.sent(f.Method))
 		e.state.Requests = append(e.state.Requests, Message{f.Method, f.Params})
 		answer = e.answerers[f.Method]
 	})

@@ -1,0 +1,84 @@
+package sidecar
+
+import (
+	"encoding/json"
+	"slices"
+
+	"go.lsp.dev/protocol"
+
+	"github.com/devside/devside/editor"
+)
+
+// capabilities is what a client declared, as far as the session acts on it.
+type capabilities struct {
+	progress bool // window/workDoneProgress/create may be asked of it
+	related  bool // diagnostics may have relatedInformation
+	lenses   bool
+	hints    bool
+	hovers   bool
+	refresh  refreshes
+	takes    editor.Client
+}
+
+// clientCapabilities is LSP's type of that name, as far as it is read. A feature is a
+// pointer: what is not there was not declared.
+type clientCapabilities struct {
+	Window struct {
+		WorkDoneProgress bool `json:"workDoneProgress"`
+	} `json:"window"`
+	Workspace struct {
+		CodeLens struct {
+			RefreshSupport bool `json:"refreshSupport"`
+		} `json:"codeLens"`
+		InlayHint struct {
+			RefreshSupport bool `json:"refreshSupport"`
+		} `json:"inlayHint"`
+	} `json:"workspace"`
+	TextDocument struct {
+		PublishDiagnostics struct {
+			RelatedInformation bool `json:"relatedInformation"`
+		} `json:"publishDiagnostics"`
+		Hover *struct {
+			ContentFormat []string `json:"contentFormat"`
+		} `json:"hover"`
+		CodeLens  *struct{} `json:"codeLens"`
+		InlayHint *struct{} `json:"inlayHint"`
+	} `json:"textDocument"`
+}
+
+// readCapabilities takes every declaration by itself: one of a shape that is not
+// known counts as one without options, and keeps no client out.
+func readCapabilities(raw json.RawMessage) capabilities {
+	var d clientCapabilities
+	// What does not fit is left at zero, and the rest is decoded all the same.
+	_ = json.Unmarshal(orEmpty(raw), &d)
+	doc := d.TextDocument
+	c := capabilities{
+		progress: d.Window.WorkDoneProgress,
+		related:  doc.PublishDiagnostics.RelatedInformation,
+		lenses:   doc.CodeLens != nil,
+		hints:    doc.InlayHint != nil,
+		hovers:   doc.Hover != nil,
+	}
+	c.refresh = refreshes{
+		lenses: c.lenses && d.Workspace.CodeLens.RefreshSupport,
+		hints:  c.hints && d.Workspace.InlayHint.RefreshSupport,
+	}
+	if c.hovers {
+		c.takes.HoverMarkdown = slices.Contains(doc.Hover.ContentFormat, string(protocol.MarkupKindMarkdown))
+	}
+	return c
+}
+
+// provide advertises what the client can take.
+func (c capabilities) provide(all *protocol.ServerCapabilities) {
+	if c.lenses {
+		all.CodeLensProvider = &protocol.CodeLensOptions{}
+	}
+	if c.hints {
+		all.InlayHintProvider = protocol.Boolean(true)
+	}
+	if c.hovers {
+		all.HoverProvider = protocol.Boolean(true)
+	}
+}

@@ -1,0 +1,131 @@
+package sidecar
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"os"
+
+	"go.lsp.dev/protocol"
+
+	"github.com/devside/devside/editor"
+	"github.com/devside/devside/rpc"
+)
+
+// feature is one request about a file. It is answered from what the folder's
+// keeper knows: no hub is asked, and none is needed.
+type feature struct {
+	// answer decides, on the request's goroutine. It gets a moment of the folder,
+	// and the file's path in it.
+	answer func(v editor.View, file string, p fileParams) any
+	// nothing is the answer about files that belong to no folder.
+	nothing any
+	// looksUp is whether the answer reads further files of the folder.
+	looksUp bool
+}
+
+// fileParams is what requests about a file have in common, and what a few of
+// them have.
+type fileParams struct {
+	TextDocument struct {
+		URI string `json:"uri"`
+	} `json:"textDocument"`
+	Position protocol.Position `json:"position"`
+	Range    protocol.Range    `json:"range"`
+}
+
+// features is every request about a file that is answered. Each is advertised
+// to clients that declared it; see provide.
+var features = map[string]feature{
+	protocol.MethodTextDocumentCodeLens: {nothing: []protocol.CodeLens{}, answer: func(v editor.View, file string, _ fileParams) any {
+		return editor.Lenses(v, file)
+	}},
+	protocol.MethodTextDocumentInlayHint: {nothing: []protocol.InlayHint{}, answer: func(v editor.View, file string, p fileParams) any {
+		return editor.Hints(v, file, p.Range)
+	}},
+	protocol.MethodTextDocumentHover: {answer: func(v editor.View, file string, p fileParams) any {
+		if hover := editor.Hover(v, file, p.Position); hover != nil {
+			return hover
+		}
+		return nil // and not a nil pointer in an interface
+	}},
+}
+
+// ask takes one request about a file. The view is asked for here, on the read
+// loop, so that it holds every change the client sent before the request and
+// none that it sends after.
+func (s *session) ask(f feature, raw json.RawMessage) (rpc.Work, error) {
+	var p fileParams
+	if err := json.Unmarshal(orEmpty(raw), &p); err != nil {
+		return nil, invalidParams("%v", err)
+	}
+	path, err := uriToPath(p.TextDocument.URI)
+	if err != nil {
+		return answerWith(f.nothing) // "untitled:" and its like are no files of ours
+	}
+	s.mu.Lock()
+	home, file := homeOf(path, s.folders)
+	s.mu.Unlock()
+	if home == nil {
+		return answerWith(f.nothing)
+	}
+	answer := make(chan editor.View, 1) // the keeper never waits
+	home.inbox.put(viewWanted{answer: answer})
+	return func(ctx context.Context) (any, error) {
+		select {
+		case v := <-answer:
+			if f.looksUp {
+				return home.lookUp(v, func(v editor.View) (any, error) { return result(f.answer(v, file, p)) })
+			}
+			return result(f.answer(v, file, p))
+		case <-home.done:
+			return result(f.nothing)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}, nil
+}
+
+func answerWith(v any) (rpc.Work, error) {
+	return func(context.Context) (any, error) { return result(v) }, nil
+}
+
+// result encodes an answer; nil is null.
+func result(v any) (any, error) {
+	if v == nil {
+		return nil, nil
+	}
+	return encode(v)
+}
+
+// lookUp adds the folder's files to a view, through os.Root, for as long as do runs.
+func (f *folder) lookUp(v editor.View, do func(v editor.View) (any, error)) (any, error) {
+	root, err := os.OpenRoot(f.path)
+	if err != nil {
+		return do(v) // the folder has gone: there is nothing to look up
+	}
+	defer root.Close()
+	v.FS = overlay{base: root.FS(), open: v.FS.(overlay).open}
+	return do(v)
+}
+
+// view is the folder as it is now. Nothing in it changes later: the
+// configuration and the snapshot are replaced and never edited.
+func (k *keeper) view() editor.View {
+	open := maps.Clone(k.buffers)
+	return editor.View{
+		Input: editor.Input{
+			Loaded:  k.loaded,
+			Status:  k.status,
+			Open:    func(file string) (string, bool) { b, ok := open[file]; return b.text, ok },
+			URI:     func(file string) string { return uriIn(k.uri, open, file) },
+			Related: k.client.related,
+		},
+		Root:   k.path,
+		Memory: k.memory,
+		Dirty:  func(file string) bool { b := open[file]; return b.text != b.saved },
+		FS:     overlay{open: open},
+		Taken:  k.s.o.Taken,
+		Client: k.client.takes,
+	}
+}

@@ -118,7 +118,7 @@ func (b *builder) issue(i spec.Issue) {
 
 func (b *builder) problem(p status.Problem) {
 	entry, known := status.Lookup(p.Code)
-	field := cmp.Or(p.Field, entry.Field)
+	field := b.fieldOf(p, cmp.Or(p.Field, entry.Field))
 	if field == "-" && b.servers() == 0 {
 		return
 	}
@@ -133,6 +133,9 @@ func (b *builder) problem(p status.Problem) {
 		f.message = entry.Title
 	}
 	f.file, f.at = b.place(p, field)
+	if s, ok := b.server(p.Server); ok && p.Code == status.CacheRefused {
+		f.data.Key = s.Origin.Key + "." + field
+	}
 	if lines := lastLines(p.Lines); lines != "" {
 		file, at := b.locate(p.Server, "")
 		f.related = append(f.related, b.related(file, at, lines))
@@ -148,26 +151,14 @@ func (b *builder) problem(p status.Problem) {
 	b.add(f)
 }
 
-// place finds where a problem is shown: the line that it names, the entry of a
-// list that it is about, else the field, else the server's key, else the first line.
+// place finds where a problem is shown: the line that it names, else the field,
+// else the server's key, else the first line.
 func (b *builder) place(p status.Problem, field string) (string, protocol.Range) {
 	if field == status.Site && p.File != "" {
 		return p.File, b.at(status.Place{File: p.File, Line: p.Line, Column: p.Column})
 	}
 	if field == "-" || p.Server == "" {
 		return b.firstLine()
-	}
-	if s, ok := b.server(p.Server); ok {
-		entry := -1
-		switch {
-		case field == "port" && p.Port != 0:
-			entry = slices.IndexFunc(s.Ports, func(port spec.Port) bool { return port.Number == p.Port })
-		case field == "depends_on" && p.Other != "":
-			entry = slices.Index(s.DependsOn, p.Other)
-		}
-		if entry >= 0 {
-			field = fmt.Sprintf("%s[%d]", field, entry)
-		}
 	}
 	return b.locate(p.Server, field)
 }
@@ -192,6 +183,27 @@ func (b *builder) at(p status.Place) protocol.Range {
 		end.Character = lineEnd
 	}
 	return protocol.Range{Start: start, End: end}
+}
+
+// fieldOf is the entry of a list that a problem is about, else the field.
+func (b *builder) fieldOf(p status.Problem, field string) string {
+	s, ok := b.server(p.Server)
+	if !ok {
+		return field
+	}
+	entry := -1
+	switch {
+	case field == "port" && p.Port != 0:
+		entry = slices.IndexFunc(s.Ports, func(port spec.Port) bool { return port.Number == p.Port })
+	case field == "depends_on" && p.Other != "":
+		entry = slices.Index(s.DependsOn, p.Other)
+	case field == "caches" && p.File != "":
+		entry = slices.IndexFunc(s.Caches, func(c string) bool { return path.Join(s.Dir, c) == path.Clean(p.File) })
+	}
+	if entry < 0 {
+		return field
+	}
+	return fmt.Sprintf("%s[%d]", field, entry)
 }
 
 func (b *builder) locate(server, field string) (string, protocol.Range) {

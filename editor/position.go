@@ -18,19 +18,23 @@ const bom = "\uFEFF"
 // LSP (lines and UTF-16 units from 0) in one text. Whatever it is asked for,
 // the answer lies inside the text.
 type Text struct {
-	lines []string // without their line ends
+	raw    string
+	lines  []string // without their line ends
+	starts []int    // of each line in raw
 }
 
 // NewText splits a text at the line ends LSP knows: LF, CR LF and CR.
 func NewText(text string) Text {
 	text = strings.TrimPrefix(text, bom)
-	lines := make([]string, 0, strings.Count(text, "\n")+1)
+	t := Text{raw: text, lines: make([]string, 0, strings.Count(text, "\n")+1)}
 	for {
+		t.starts = append(t.starts, len(t.raw)-len(text))
 		i := strings.IndexAny(text, "\r\n")
 		if i < 0 {
-			return Text{lines: append(lines, text)}
+			t.lines = append(t.lines, text)
+			return t
 		}
-		lines = append(lines, text[:i])
+		t.lines = append(t.lines, text[:i])
 		if strings.HasPrefix(text[i:], "\r\n") {
 			i++
 		}

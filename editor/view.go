@@ -28,6 +28,8 @@ type View struct {
 	Memory Memory
 	// Dirty says that a file differs in the editor from what is on disk. nil: none does.
 	Dirty func(file string) bool
+	// Version is the client's version of an open file; nil: it is not open, or has none.
+	Version func(file string) *int32
 	// FS is the folder with open buffers in place of files; nil: nothing is
 	// looked up.
 	FS fs.FS

@@ -16,6 +16,7 @@ type capabilities struct {
 	lenses   bool
 	hints    bool
 	hovers   bool
+	actions  bool
 	refresh  refreshes
 	takes    editor.Client
 }
@@ -33,6 +34,10 @@ type clientCapabilities struct {
 		InlayHint struct {
 			RefreshSupport bool `json:"refreshSupport"`
 		} `json:"inlayHint"`
+		WorkspaceEdit struct {
+			DocumentChanges    bool     `json:"documentChanges"`
+			ResourceOperations []string `json:"resourceOperations"`
+		} `json:"workspaceEdit"`
 	} `json:"workspace"`
 	TextDocument struct {
 		PublishDiagnostics struct {
@@ -41,8 +46,12 @@ type clientCapabilities struct {
 		Hover *struct {
 			ContentFormat []string `json:"contentFormat"`
 		} `json:"hover"`
-		CodeLens  *struct{} `json:"codeLens"`
-		InlayHint *struct{} `json:"inlayHint"`
+		CodeLens   *struct{} `json:"codeLens"`
+		InlayHint  *struct{} `json:"inlayHint"`
+		CodeAction *struct {
+			CodeActionLiteralSupport *struct{} `json:"codeActionLiteralSupport"`
+			IsPreferredSupport       bool      `json:"isPreferredSupport"`
+		} `json:"codeAction"`
 	} `json:"textDocument"`
 }
 
@@ -59,6 +68,7 @@ func readCapabilities(raw json.RawMessage) capabilities {
 		lenses:   doc.CodeLens != nil,
 		hints:    doc.InlayHint != nil,
 		hovers:   doc.Hover != nil,
+		actions:  doc.CodeAction != nil,
 	}
 	c.refresh = refreshes{
 		lenses: c.lenses && d.Workspace.CodeLens.RefreshSupport,
@@ -67,6 +77,13 @@ func readCapabilities(raw json.RawMessage) capabilities {
 	if c.hovers {
 		c.takes.HoverMarkdown = slices.Contains(doc.Hover.ContentFormat, string(protocol.MarkupKindMarkdown))
 	}
+	if c.actions {
+		c.takes.Actions = doc.CodeAction.CodeActionLiteralSupport != nil
+		c.takes.Preferred = doc.CodeAction.IsPreferredSupport
+	}
+	c.takes.DocumentChanges = d.Workspace.WorkspaceEdit.DocumentChanges
+	c.takes.CreateFiles = c.takes.DocumentChanges &&
+		slices.Contains(d.Workspace.WorkspaceEdit.ResourceOperations, string(protocol.ResourceOperationKindCreate))
 	return c
 }
 
@@ -77,6 +94,12 @@ func (c capabilities) provide(all *protocol.ServerCapabilities) {
 	}
 	if c.hints {
 		all.InlayHintProvider = protocol.Boolean(true)
+	}
+	if c.actions {
+		all.CodeActionProvider = protocol.Boolean(true)
+		if c.takes.Actions {
+			all.CodeActionProvider = &protocol.CodeActionOptions{CodeActionKinds: []protocol.CodeActionKind{protocol.CodeActionKindQuickFix}}
+		}
 	}
 	if c.hovers {
 		all.HoverProvider = protocol.Boolean(true)

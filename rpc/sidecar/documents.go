@@ -30,7 +30,9 @@ type document struct {
 	path string
 	uri  string // as the client writes it
 	text string
-	home *folder // whose it is; nil: nobody's
+	// version is the client's, nil if it gave none: edits name the one they are for.
+	version *int32
+	home    *folder // whose it is; nil: nobody's
 }
 
 // rehome gives every document to the folder that it is in now: the innermost
@@ -50,7 +52,7 @@ func (documents) settle(doc *document, folders []*folder) {
 		}
 	}
 	if home != nil {
-		home.inbox.put(bufferChanged{file: file, uri: doc.uri, text: doc.text})
+		home.inbox.put(bufferChanged{file: file, uri: doc.uri, text: doc.text, version: doc.version})
 	}
 	doc.home = home
 }
@@ -70,8 +72,9 @@ func homeOf(path string, folders []*folder) (home *folder, file string) {
 func (s *session) document(m rpc.Message) error {
 	var p struct {
 		TextDocument struct {
-			URI  string `json:"uri"`
-			Text string `json:"text"`
+			URI     string `json:"uri"`
+			Text    string `json:"text"`
+			Version *int32 `json:"version"`
 		} `json:"textDocument"`
 		ContentChanges []struct {
 			Range json.RawMessage `json:"range"`
@@ -92,7 +95,7 @@ func (s *session) document(m rpc.Message) error {
 	defer s.mu.Unlock()
 	switch m.Method {
 	case protocol.MethodTextDocumentDidOpen:
-		s.setDocument(path, p.TextDocument.URI, p.TextDocument.Text)
+		s.setDocument(path, p.TextDocument.URI, p.TextDocument.Text, p.TextDocument.Version)
 	case protocol.MethodTextDocumentDidChange:
 		if _, open := s.docs[path]; !open || len(p.ContentChanges) == 0 {
 			return nil
@@ -104,7 +107,7 @@ func (s *session) document(m rpc.Message) error {
 			s.dropDocument(path)
 			return fmt.Errorf("read %s: a part of the text came where the whole was asked for", m.Method)
 		}
-		s.setDocument(path, p.TextDocument.URI, last.Text)
+		s.setDocument(path, p.TextDocument.URI, last.Text, p.TextDocument.Version)
 	case protocol.MethodTextDocumentDidClose:
 		s.dropDocument(path)
 	case protocol.MethodTextDocumentDidSave:
@@ -117,7 +120,7 @@ func (s *session) document(m rpc.Message) error {
 	return nil
 }
 
-func (s *session) setDocument(path, uri, text string) {
+func (s *session) setDocument(path, uri, text string, version *int32) {
 	if len(text) > maxDocument {
 		s.dropDocument(path)
 		return
@@ -127,7 +130,7 @@ func (s *session) setDocument(path, uri, text string) {
 		doc = &document{path: path}
 		s.docs[path] = doc
 	}
-	doc.uri, doc.text = uri, text
+	doc.uri, doc.text, doc.version = uri, text, version
 	s.docs.settle(doc, s.folders)
 }
 

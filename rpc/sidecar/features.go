@@ -32,6 +32,9 @@ type fileParams struct {
 	} `json:"textDocument"`
 	Position protocol.Position `json:"position"`
 	Range    protocol.Range    `json:"range"`
+	Context  struct {
+		Only []string `json:"only"`
+	} `json:"context"`
 }
 
 // features is every request about a file that is answered. Each is advertised
@@ -42,6 +45,9 @@ var features = map[string]feature{
 	}},
 	protocol.MethodTextDocumentInlayHint: {nothing: []protocol.InlayHint{}, answer: func(v editor.View, file string, p fileParams) any {
 		return editor.Hints(v, file, p.Range)
+	}},
+	protocol.MethodTextDocumentCodeAction: {nothing: []protocol.CommandOrCodeAction{}, answer: func(v editor.View, file string, p fileParams) any {
+		return editor.Actions(v, file, p.Range, p.Context.Only)
 	}},
 	protocol.MethodTextDocumentHover: {answer: func(v editor.View, file string, p fileParams) any {
 		if hover := editor.Hover(v, file, p.Position); hover != nil {
@@ -121,11 +127,12 @@ func (k *keeper) view() editor.View {
 			URI:     func(file string) string { return uriIn(k.uri, open, file) },
 			Related: k.client.related,
 		},
-		Root:   k.path,
-		Memory: k.memory,
-		Dirty:  func(file string) bool { b := open[file]; return b.text != b.saved },
-		FS:     overlay{open: open},
-		Taken:  k.s.o.Taken,
-		Client: k.client.takes,
+		Root:    k.path,
+		Memory:  k.memory,
+		Dirty:   func(file string) bool { b := open[file]; return b.text != b.saved },
+		Version: func(file string) *int32 { return open[file].version },
+		FS:      overlay{open: open},
+		Taken:   k.s.o.Taken,
+		Client:  k.client.takes,
 	}
 }

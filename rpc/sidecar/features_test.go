@@ -340,3 +340,112 @@ func TestProvidersAreThoseThatWereDeclared(t *testing.T) {
 		}
 	}
 }
+
+// action is a quick-fix as an editor gets it: a command, or more.
+type action struct {
+	Title   string
+	Command json.RawMessage
+	Edit    *struct {
+		DocumentChanges []struct {
+			TextDocument struct {
+				URI     string
+				Version *int
+			}
+			Edits []struct{ NewText string }
+		}
+	}
+	Arguments []json.RawMessage
+}
+
+// TestAQuickFixActsOnWhatHoldsNow: the holder of a port is named as it was shown
+// when the fix was offered, and the fix is gone when the problem is, whatever
+// the client still shows.
+func TestAQuickFixActsOnWhatHoldsNow(t *testing.T) {
+	for name, declared := range map[string]map[string]any{"everything": everything, "little": little} {
+		t.Run(name, func(t *testing.T) {
+			inSession(t, func(l *lab) {
+				l.connect(declared)
+				taken := status.NewProblem(status.PortTaken, "web", "port 3000 is taken", time.Time{})
+				taken.Port, taken.Holder = 3000, &status.Holder{PID: 41, StartTime: "77", Name: "node"}
+				l.hub.publish(project(l.root, 2, taken))
+				l.codes(l.uri, "port-taken")
+				on := map[string]any{"range": map[string]any{"start": at(7, 12), "end": at(7, 12)}}
+				var actions []action
+				l.Do("textDocument/codeAction", about(l.uri, on), &actions)
+				if len(actions) != 2 || actions[0].Title != "Stop node (pid 41) on port 3000" {
+					t.Fatalf("actions %+v", actions)
+				}
+				var command struct {
+					Command   string
+					Arguments []json.RawMessage
+				}
+				if name == "everything" {
+					if err := json.Unmarshal(actions[0].Command, &command); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					command.Arguments = actions[0].Arguments
+					if err := json.Unmarshal(actions[0].Command, &command.Command); err != nil {
+						t.Fatal(err)
+					}
+				}
+				l.Call("workspace/executeCommand", command)
+				want := `{"holder":{"pid":41,"startTime":"77"},"port":3000}`
+				if calls := l.hub.called("devside/freePort"); len(calls) != 1 || calls[0].params != want {
+					t.Errorf("freePort was called with %+v", calls)
+				}
+				l.hub.publish(project(l.root, 3))
+				l.codes(l.uri)
+				l.Do("textDocument/codeAction", about(l.uri, on), &actions)
+				if len(actions) != 0 {
+					t.Errorf("actions for a problem that is gone: %+v", actions)
+				}
+			})
+		})
+	}
+}
+
+func TestAnEditIsForTheVersionThatWasSeen(t *testing.T) {
+	inSession(t, func(l *lab) {
+		l.open(everything)
+		l.document("didOpen", config)
+		l.document("didChange", config+"    prot: 3000\n")
+		var actions []action
+		l.Do("textDocument/codeAction", about(l.uri, nil), &actions)
+		if len(actions) == 0 || actions[0].Title != `Change to "port"` && actions[0].Title != "Remove prot" {
+			t.Fatalf("actions %+v", actions)
+		}
+		doc := actions[0].Edit.DocumentChanges[0].TextDocument
+		if doc.URI != l.uri || doc.Version == nil || *doc.Version != 2 {
+			t.Errorf("the edit is for %+v", doc)
+		}
+	})
+}
+
+// TestThePortIsWrittenOnlyIntoAFileThatWasSaved: the hub edits the file on disk,
+// which would part ways with what the editor has.
+func TestThePortIsWrittenOnlyIntoAFileThatWasSaved(t *testing.T) {
+	inSession(t, func(l *lab) {
+		l.connect(everything)
+		taken := status.NewProblem(status.PortTaken, "web", "port 3000 is taken", time.Time{})
+		taken.Port = 3000
+		l.hub.publish(project(l.root, 2, taken))
+		l.codes(l.uri, "port-taken")
+		offers := func(want string) {
+			t.Helper()
+			var actions []action
+			l.Do("textDocument/codeAction", about(l.uri, nil), &actions)
+			if len(actions) != 1 || actions[0].Title != want {
+				t.Errorf("actions %+v, want %s", actions, want)
+			}
+		}
+		const write, session = "Use the next free port for web, in devside.yaml", "Use the next free port for web in this session"
+		offers(write)
+		l.document("didOpen", config)
+		offers(write)
+		l.document("didChange", config+"# more\n")
+		offers(session)
+		l.document("didSave", "")
+		offers(write)
+	})
+}

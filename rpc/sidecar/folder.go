@@ -188,12 +188,12 @@ func (k *keeper) handle(e event) bool {
 	switch e := e.(type) {
 	case bufferChanged:
 		was, open := k.buffers[e.file]
+		saved := was.saved
+		if !open {
+			saved = e.text
+		}
+		k.buffers[e.file] = buffer{uri: e.uri, text: e.text, saved: saved, version: e.version}
 		if !open || was.text != e.text || was.uri != e.uri {
-			saved := was.saved
-			if !open {
-				saved = e.text
-			}
-			k.buffers[e.file] = buffer{uri: e.uri, text: e.text, saved: saved}
 			k.configChanged()
 		}
 		if !open {

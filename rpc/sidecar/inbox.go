@@ -13,7 +13,10 @@ type event interface{ isEvent() }
 
 type (
 	// bufferChanged: a file of the folder is open in the editor, with this text.
-	bufferChanged struct{ file, uri, text string }
+	bufferChanged struct {
+		file, uri, text string
+		version         *int32
+	}
 	// bufferClosed: it is not open any more.
 	bufferClosed struct{ file string }
 	// fileSaved: the editor wrote a file.

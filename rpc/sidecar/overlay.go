@@ -15,10 +15,11 @@ type overlay struct {
 	open map[string]buffer
 }
 
-// buffer is the text of an open file, and that which was opened or saved last:
-// as far as the client has told, what is on disk.
+// buffer is the text of an open file, that which was opened or saved last (as
+// far as the client has told, what is on disk), and the client's version of it.
 type buffer struct {
 	uri, text, saved string
+	version          *int32 // nil: the client gave none
 }
 
 func (o overlay) Open(name string) (fs.File, error) {

@@ -248,16 +248,14 @@ func renumber(f *fixer) {
 // and nobody listens on; 0: none.
 func (v View) unused(from int) int {
 	used := map[int]bool{}
-	if v.Loaded != nil {
-		for _, s := range v.Loaded.Project.Servers {
-			for _, p := range s.Ports {
-				used[p.Number] = true
-			}
+	for _, s := range v.project().Servers {
+		for _, p := range s.Ports {
+			used[p.Number] = true
 		}
-		if _, port, ok := strings.Cut(v.Loaded.Project.HTTP, ":"); ok {
-			n, _ := strconv.Atoi(port) // not a number: it is no port
-			used[n] = true
-		}
+	}
+	if i := strings.LastIndexByte(v.project().HTTP, ':'); i >= 0 {
+		n, _ := strconv.Atoi(v.project().HTTP[i+1:]) // no number is no port
+		used[n] = true
 	}
 	// mostLooked bounds how many ports are asked about: each is a question to the system.
 	const mostLooked = 200

@@ -24,6 +24,9 @@ type View struct {
 	Input
 	// Root is the folder's absolute path: the `root` of every command offered.
 	Root string
+	// Known is the newest project that had servers: while somebody types, the
+	// text is often no YAML for a moment. nil: there was none.
+	Known *spec.Project
 	// Memory is what each server used lately.
 	Memory Memory
 	// Dirty says that a file differs in the editor from what is on disk. nil: none does.
@@ -49,6 +52,17 @@ type Client struct {
 	CreateFiles     bool // … and make files
 	SymbolTree      bool // symbols may have children
 	LinkTooltips    bool // links may have tooltips
+}
+
+// project is the configuration, or the last one that there was.
+func (v View) project() *spec.Project {
+	switch {
+	case v.Loaded != nil && len(v.Loaded.Project.Servers) > 0, v.Known == nil && v.Loaded != nil:
+		return v.Loaded.Project
+	case v.Known != nil:
+		return v.Known
+	}
+	return &spec.Project{}
 }
 
 // newBuilder makes what places things in the files of a view.

@@ -17,6 +17,9 @@ type capabilities struct {
 	hints    bool
 	hovers   bool
 	actions  bool
+	typing   bool // completion
+	symbols  bool
+	links    bool
 	refresh  refreshes
 	takes    editor.Client
 }
@@ -48,6 +51,17 @@ type clientCapabilities struct {
 		} `json:"hover"`
 		CodeLens   *struct{} `json:"codeLens"`
 		InlayHint  *struct{} `json:"inlayHint"`
+		Completion *struct {
+			CompletionItem struct {
+				DocumentationFormat []string `json:"documentationFormat"`
+			} `json:"completionItem"`
+		} `json:"completion"`
+		DocumentSymbol *struct {
+			HierarchicalDocumentSymbolSupport bool `json:"hierarchicalDocumentSymbolSupport"`
+		} `json:"documentSymbol"`
+		DocumentLink *struct {
+			TooltipSupport bool `json:"tooltipSupport"`
+		} `json:"documentLink"`
 		CodeAction *struct {
 			CodeActionLiteralSupport *struct{} `json:"codeActionLiteralSupport"`
 			IsPreferredSupport       bool      `json:"isPreferredSupport"`
@@ -69,6 +83,9 @@ func readCapabilities(raw json.RawMessage) capabilities {
 		hints:    doc.InlayHint != nil,
 		hovers:   doc.Hover != nil,
 		actions:  doc.CodeAction != nil,
+		typing:   doc.Completion != nil,
+		symbols:  doc.DocumentSymbol != nil,
+		links:    doc.DocumentLink != nil,
 	}
 	c.refresh = refreshes{
 		lenses: c.lenses && d.Workspace.CodeLens.RefreshSupport,
@@ -80,6 +97,15 @@ func readCapabilities(raw json.RawMessage) capabilities {
 	if c.actions {
 		c.takes.Actions = doc.CodeAction.CodeActionLiteralSupport != nil
 		c.takes.Preferred = doc.CodeAction.IsPreferredSupport
+	}
+	if c.typing {
+		c.takes.DocsMarkdown = slices.Contains(doc.Completion.CompletionItem.DocumentationFormat, string(protocol.MarkupKindMarkdown))
+	}
+	if c.symbols {
+		c.takes.SymbolTree = doc.DocumentSymbol.HierarchicalDocumentSymbolSupport
+	}
+	if c.links {
+		c.takes.LinkTooltips = doc.DocumentLink.TooltipSupport
 	}
 	c.takes.DocumentChanges = d.Workspace.WorkspaceEdit.DocumentChanges
 	c.takes.CreateFiles = c.takes.DocumentChanges &&
@@ -100,6 +126,15 @@ func (c capabilities) provide(all *protocol.ServerCapabilities) {
 		if c.takes.Actions {
 			all.CodeActionProvider = &protocol.CodeActionOptions{CodeActionKinds: []protocol.CodeActionKind{protocol.CodeActionKindQuickFix}}
 		}
+	}
+	if c.typing {
+		all.CompletionProvider = &protocol.CompletionOptions{TriggerCharacters: editor.CompletionTriggers}
+	}
+	if c.symbols {
+		all.DocumentSymbolProvider = protocol.Boolean(true)
+	}
+	if c.links {
+		all.DocumentLinkProvider = &protocol.DocumentLinkOptions{}
 	}
 	if c.hovers {
 		all.HoverProvider = protocol.Boolean(true)

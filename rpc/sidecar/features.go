@@ -49,6 +49,16 @@ var features = map[string]feature{
 	protocol.MethodTextDocumentCodeAction: {nothing: []protocol.CommandOrCodeAction{}, answer: func(v editor.View, file string, p fileParams) any {
 		return editor.Actions(v, file, p.Range, p.Context.Only)
 	}},
+	protocol.MethodTextDocumentCompletion: {nothing: &protocol.CompletionList{Items: []protocol.CompletionItem{}}, looksUp: true,
+		answer: func(v editor.View, file string, p fileParams) any {
+			return editor.Complete(v, file, p.Position)
+		}},
+	protocol.MethodTextDocumentDocumentSymbol: {nothing: []protocol.DocumentSymbol{}, answer: func(v editor.View, file string, _ fileParams) any {
+		return editor.Symbols(v, file)
+	}},
+	protocol.MethodTextDocumentDocumentLink: {nothing: []protocol.DocumentLink{}, answer: func(v editor.View, file string, _ fileParams) any {
+		return editor.Links(v, file)
+	}},
 	protocol.MethodTextDocumentHover: {answer: func(v editor.View, file string, p fileParams) any {
 		if hover := editor.Hover(v, file, p.Position); hover != nil {
 			return hover
@@ -128,6 +138,7 @@ func (k *keeper) view() editor.View {
 			Related: k.client.related,
 		},
 		Root:    k.path,
+		Known:   k.known,
 		Memory:  k.memory,
 		Dirty:   func(file string) bool { b := open[file]; return b.text != b.saved },
 		Version: func(file string) *int32 { return open[file].version },

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -447,5 +448,78 @@ func TestThePortIsWrittenOnlyIntoAFileThatWasSaved(t *testing.T) {
 		offers(session)
 		l.document("didSave", "")
 		offers(write)
+	})
+}
+
+// TestCompletionSymbolsAndLinks: also with an unsaved buffer that is no YAML at
+// the moment, and with files of the folder, of which one leads out of it.
+func TestCompletionSymbolsAndLinks(t *testing.T) {
+	outside := newRoot(t, "")
+	write(t, filepath.Join(outside, "package.json"), `{"scripts": {"secret": "x"}}`)
+	for name, declared := range map[string]map[string]any{"everything": everything, "little": little} {
+		t.Run(name, func(t *testing.T) {
+			inSession(t, func(l *lab) {
+				write(t, filepath.Join(l.root, "package.json"), `{"scripts": {"dev": "x"}}`)
+				if err := os.Symlink(outside, filepath.Join(l.root, "out")); err != nil {
+					t.Fatal(err)
+				}
+				l.open(declared)
+				l.document("didOpen", config)
+				l.titles() // so that the configuration was read once while it was valid
+				labels := func(text string) (out []string) {
+					t.Helper()
+					l.document("didChange", text)
+					lines := strings.Split(text, "\n")
+					var list struct{ Items []struct{ Label string } }
+					l.Do("textDocument/completion", about(l.uri, map[string]any{"position": at(len(lines)-1, len(lines[len(lines)-1]))}), &list)
+					for _, i := range list.Items {
+						out = append(out, i.Label)
+					}
+					return out
+				}
+				if got := labels(config + "    depends_on: ["); !slices.Equal(got, []string{"api"}) {
+					t.Errorf("names %q", got)
+				}
+				if got := labels("servers:\n  web:\n    command: "); !slices.Equal(got, []string{"npm run dev"}) {
+					t.Errorf("scripts %q", got)
+				}
+				if got := labels("servers:\n  web:\n    command: x\n    dir: out/"); slices.ContainsFunc(got, func(s string) bool { return s != "." }) {
+					t.Errorf("folders of a link that leads out: %q", got)
+				}
+				l.document("didChange", config)
+				var symbols []struct{ Name string }
+				l.Do("textDocument/documentSymbol", about(l.uri, nil), &symbols)
+				var links []struct{ Target string }
+				l.Do("textDocument/documentLink", about(l.uri, nil), &links)
+				if len(symbols) != 2 || symbols[0].Name != "api" || len(links) != 2 || links[1].Target != "http://localhost:3000" {
+					t.Errorf("symbols %+v, links %+v", symbols, links)
+				}
+			})
+		})
+	}
+}
+
+// TestPlacesAreInsideTheTextWhateverItHolds: emoji, CR LF, CR, tabs, a text that
+// breaks off. The editor's judge looks at every position of every answer.
+func TestPlacesAreInsideTheTextWhateverItHolds(t *testing.T) {
+	inSession(t, func(l *lab) {
+		l.connect(everything)
+		l.hub.publish(ready(l.root, 2))
+		l.document("didOpen", config)
+		odd := "# 🚀🚀\r\nversion: 1 # 🚀\r\nservers:\r\n  api: {command: \"🚀 x\", port: 4000, \"🚀prot\": 1, depends_on: [wbe]} # 🚀\r\n" +
+			"  web:\r\n    command: y\r\n    port: 4000\r\n    env_file: [\"🚀.env\"]\r\n    ready: {http: /é}\r\n    nope: 🚀"
+		for _, text := range []string{odd, strings.ReplaceAll(odd, "\r\n", "\r"), strings.ReplaceAll(odd, "\r\n", "\n"), odd[:len(odd)/2], strings.ReplaceAll(odd, "  ", "\t")} {
+			l.document("didChange", text)
+			for method := range features {
+				l.Do(method, about(l.uri, nil), nil)
+			}
+			for line := range strings.Split(strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n"), "\n") {
+				for character := 0; character < 80; character += 7 {
+					for _, method := range []string{"textDocument/hover", "textDocument/completion"} {
+						l.Do(method, about(l.uri, map[string]any{"position": at(line, character)}), nil)
+					}
+				}
+			}
+		}
 	})
 }

@@ -108,8 +108,9 @@ type keeper struct {
 
 	buffers map[string]buffer // open files, by their path in the folder
 	loaded  *spec.Loaded
-	stamp   string // of the files that loaded came from
-	stale   bool   // loaded is to be read again whatever the stamp says
+	known   *spec.Project // the newest that had servers
+	stamp   string        // of the files that loaded came from
+	stale   bool          // loaded is to be read again whatever the stamp says
 	status  *status.Project
 	memory  editor.Memory // of the snapshots of this session
 	shown   shown         // as the client was last told to ask for it

@@ -126,6 +126,9 @@ func (k *keeper) load() (again bool) {
 	}
 	k.loaded = spec.Load(overlay{base: root.FS(), open: k.buffers}, filepath.Base(k.real), k.s.o.Getenv)
 	k.stale, k.stamp = false, k.stampOf(root)
+	if len(k.loaded.Project.Servers) > 0 {
+		k.known = k.loaded.Project
+	}
 	return true
 }
 

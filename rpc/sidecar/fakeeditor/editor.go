@@ -154,11 +154,12 @@ type Editor struct {
 	next      int
 	pending   map[int]*Pending
 	answerers map[string]Answerer
-	creates   map[string]bool // progress tokens the client agreed to
-	tokens    map[string]bool // progress tokens the client gave
-	gates     gates           // what the client has declared
-	replied   bool            // initialize was answered
-	shut      bool            // shutdown was answered
+	creates   map[string]bool   // progress tokens the client agreed to
+	tokens    map[string]bool   // progress tokens the client gave
+	gates     gates             // what the client has declared
+	texts     map[string]string // of the files it has opened, by URI
+	replied   bool              // initialize was answered
+	shut      bool              // shutdown was answered
 
 	patience time.Duration
 	running  sync.WaitGroup
@@ -180,6 +181,7 @@ func Start(t testing.TB, rwc io.ReadWriteCloser) *Editor {
 		t: t, model: model, rwc: rwc, changed: make(chan struct{}), patience: patience,
 		state:   State{Diagnostics: map[string][]Diagnostic{}, Published: map[string]int{}, Progress: map[string][]Progress{}},
 		pending: map[int]*Pending{}, answerers: map[string]Answerer{}, creates: map[string]bool{}, tokens: map[string]bool{},
+		texts: map[string]string{},
 	}
 	e.running.Go(e.read)
 	t.Cleanup(e.Close)
@@ -206,6 +208,7 @@ type Pending struct {
 	ID     int
 	e      *Editor
 	method string
+	text   *string // of the file it is about, as it was then; nil: not open
 	answer chan Response
 }
 
@@ -239,6 +242,9 @@ func (e *Editor) Send(method string, params any) *Pending {
 	p := &Pending{ID: e.next, e: e, method: method, answer: make(chan Response, 1)}
 	e.pending[p.ID] = p
 	e.note(method, params)
+	if text, open := e.texts[aboutFile(e.encode(params))]; open {
+		p.text = &text
+	}
 	e.mu.Unlock()
 	e.write(frame{ID: json.RawMessage(strconv.Itoa(p.ID)), Method: method, Params: e.encode(params)})
 	return p
@@ -268,7 +274,15 @@ func (e *Editor) Do(method string, params, result any) {
 // Notify sends a notification.
 func (e *Editor) Notify(method string, params any) {
 	e.t.Helper()
-	e.write(frame{Method: method, Params: e.encode(params)})
+	raw := e.encode(params)
+	e.mu.Lock()
+	if uri, text, ok := textOf(method, raw); ok {
+		e.texts[uri] = text
+	} else if method == "textDocument/didClose" {
+		delete(e.texts, aboutFile(raw))
+	}
+	e.mu.Unlock()
+	e.write(frame{Method: method, Params: raw})
 }
 
 // Initialize sends initialize and initialized. params is LSP's
@@ -324,7 +338,7 @@ func (e *Editor) Look(at func(s *State)) {
 func (e *Editor) note(method string, params any) {
 	raw := e.encode(params)
 	var p struct {
-		Capabilities any
+		Capabilities  any
 		WorkDoneToken json.RawMessage
 		Arguments     []struct{ WorkDoneToken json.RawMessage }
 	}
@@ -436,6 +450,9 @@ func (e *Editor) response(f frame) {
 		case f.Error == nil:
 			e.judge(e.model.Result(p.method, f.Result))
 			e.judge(e.gates.result(p.method, f.Result))
+			if p.text != nil {
+				e.judge(places(p.method, *p.text, f.Result))
+			}
 		case f.Result != nil || f.Error.Code == 0 || f.Error.Message == "":
 			e.fault("%s: bad error %+v", p.method, f.Error)
 		}

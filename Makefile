@@ -15,13 +15,18 @@ STATICCHECK := v0.8.2
 # unless it is told. It changes nothing for an ordinary user.
 export DEVSIDE_ALLOW_ROOT = 1
 
-.PHONY: all build demo test race chaos e2e bench lint check clean
+.PHONY: all build schema demo test race chaos e2e bench lint check clean
 
 all: build
 
 # bin/devside: the whole product.
 build:
 	$(BUILD) -o bin/devside ./cmd/devside
+
+# The JSON Schema of devside.yaml, from the table of its keys. A test holds the
+# file current.
+schema:
+	$(GO) run ./cmd/devside schema > cmd/devside/devside.schema.json
 
 # See it work: a small project, driven through bin/devside by a scripted editor.
 demo: build

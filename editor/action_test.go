@@ -1,6 +1,8 @@
 package editor
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -217,4 +219,36 @@ func FuzzRemoval(f *testing.F) {
 			t.Fatalf("%v of %q", r, text)
 		}
 	})
+}
+
+// TestTheReadmeNamesEveryQuickFix compares its table with the one here.
+func TestTheReadmeNamesEveryQuickFix(t *testing.T) {
+	raw, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(raw), "| quick-fix for |")
+	table, _, _ := strings.Cut(rest, "\n\n")
+	if !found {
+		t.Fatal("the README has no table of quick-fixes")
+	}
+	named := map[string]bool{}
+	for line := range strings.Lines(table) {
+		first, _, _ := strings.Cut(strings.TrimPrefix(line, "|"), "|")
+		for _, m := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(first, -1) {
+			named[m[1]] = true
+		}
+	}
+	for code := range fixes {
+		if !named[string(code)] {
+			t.Errorf("the README names no quick-fix for %s", code)
+		}
+		delete(named, string(code))
+		if _, ok := status.Lookup(code); !ok {
+			t.Errorf("there is no problem %s", code)
+		}
+	}
+	for code := range named {
+		t.Errorf("the README names a quick-fix for %s, which has none", code)
+	}
 }

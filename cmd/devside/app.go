@@ -194,7 +194,7 @@ until Ctrl-C.`,
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.resetCommand(),
 		a.logsCommand(), a.portsCommand(), a.freeCommand(), a.nextPortCommand(),
 		a.clearCachesCommand(), a.resumeCommand(),
-		a.initCommand(), a.checkCommand(), a.trustCommand(), a.reloadCommand(), a.versionCommand(),
+		a.initCommand(), a.checkCommand(), a.schemaCommand(), a.trustCommand(), a.reloadCommand(), a.versionCommand(),
 	)
 	root.AddCommand(a.hidden...)
 	return root
@@ -227,7 +227,7 @@ func (a *app) admit(cmd *cobra.Command, useStdio bool) error {
 func harmless(cmd *cobra.Command) bool {
 	for c := cmd; c != nil; c = c.Parent() {
 		switch c.Name() {
-		case "version", "help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+		case "version", "schema", "help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
 			return true
 		}
 	}

@@ -72,6 +72,7 @@ var homes = map[string][]string{
 	"github.com/DeRuina/timberjack":      {"cmd/devside"},
 	"golang.org/x/sys":                   {"*"},
 	"github.com/google/go-cmp":           {"test"},
+	"github.com/santhosh-tekuri":         {"test"},
 	"github.com/go-git/go-git":           {"watch", "test"}, // .gitignore files; in tests, the oracle of watch/cache's reader of git's index
 	"go.uber.org/goleak":                 {"test"},
 	"pgregory.net/rapid":                 {"test"},

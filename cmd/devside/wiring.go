@@ -107,6 +107,10 @@ func serveStdio(ctx context.Context, a *app, s stdio) int {
 		RWC: rwc, Version: version, Log: s.log,
 		Trust: s.trusted, Root: s.root, Refused: s.refused,
 		Getenv: a.getenv, Environ: a.environ(),
+		Taken: func(number int) bool {
+			taken, _, err := port.Taken(number)
+			return err == nil && taken
+		},
 		Dial: func(ctx context.Context, hello wire.HelloParams, start bool, h rpc.Handler) (*rpc.Conn, wire.HelloResult, error) {
 			o, err := connectOptions(a, hello.Root, start)
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -522,4 +523,24 @@ func TestPlacesAreInsideTheTextWhateverItHolds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTheReadmeNamesEveryFeatureAndNoOther compares its table with what is answered.
+func TestTheReadmeNamesEveryFeatureAndNoOther(t *testing.T) {
+	raw, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(textDocument/[a-zA-Z]+)` \\|").FindAllStringSubmatch(string(raw), -1) {
+		named[m[1]] = true
+		if _, ok := features[m[1]]; !ok && m[1] != "textDocument/publishDiagnostics" {
+			t.Errorf("the README names %s, which is not answered", m[1])
+		}
+	}
+	for method := range features {
+		if !named[method] {
+			t.Errorf("the README does not name %s", method)
+		}
+	}
 }

@@ -33,6 +33,10 @@ type Key struct {
 	Examples []string // values that are often meant
 	// Least and Most bound a whole number; both 0: nothing does.
 	Least, Most int
+	// Ways are those keys below it of which one says how: exactly one, or none
+	// where that is a way, too (NoWay).
+	Ways  []string
+	NoWay bool
 }
 
 // Name is the key itself: the last part of its path.
@@ -59,7 +63,7 @@ var Keys = []Key{
 	{Path: "servers.*.env", Forms: forms(FormMap), Doc: "environment variables", Also: []string{"environment", "vars"}},
 	{Path: "servers.*.env.*", Forms: forms(FormText, FormInteger, FormNumber, FormBoolean), Doc: "the value of one variable"},
 	{Path: "servers.*.env_file", Forms: forms(FormText, FormList), Doc: "files of KEY=value lines, relative to dir; the last one wins", Also: []string{"dotenv"}},
-	{Path: "servers.*.ready", Forms: forms(FormMap, FormText), Doc: "when the server is ready: a probe, or none; without it, when its first port accepts", Also: []string{"healthcheck", "readiness", "health", "readiness_probe", "wait_for"}, Examples: []string{"none", "notify", "tcp", "{http: /health}"}},
+	{Path: "servers.*.ready", Forms: forms(FormMap, FormText), Doc: "when the server is ready: a probe, or none; without it, when its first port accepts", Also: []string{"healthcheck", "readiness", "health", "readiness_probe", "wait_for"}, Values: []string{"none", "notify", "tcp"}, Examples: []string{"{http: /health}"}, Ways: []string{"http", "tcp", "exec", "log", "notify", "none"}, NoWay: true},
 	{Path: "servers.*.ready.http", Forms: forms(FormText), Doc: "a path on the first port, or an http:// URL on loopback, that must answer", Also: []string{"url", "path"}, Examples: []string{"/", "/health"}},
 	{Path: "servers.*.ready.tcp", Forms: forms(FormText, FormInteger, FormNothing), Doc: "a port or host:port that must accept connections", Also: []string{"port"}, Least: 1, Most: 65535},
 	{Path: "servers.*.ready.exec", Forms: forms(FormText, FormList), Doc: "a command that must exit with 0", Also: []string{"command", "test"}, Examples: []string{"pg_isready -q"}},
@@ -75,7 +79,7 @@ var Keys = []Key{
 	{Path: "servers.*.ready.timeout", Forms: forms(FormDuration), Default: "5s", Doc: "how long one probe may take"},
 	{Path: "servers.*.ready.failures", Forms: forms(FormInteger), Default: "3", Doc: "failed probes in a row that make the server unhealthy", Also: []string{"retries", "threshold"}, Least: 1, Most: mostFailures},
 	{Path: "servers.*.ready.error_rate", Forms: forms(FormPercent), Default: "1%", Doc: "more of its probes failing, though never enough in a row, makes the server unhealthy; 100% allows any", Also: []string{"errors", "error_percent"}},
-	{Path: "servers.*.live", Forms: forms(FormMap), Doc: "a probe whose failures restart the server; none unless given", Also: []string{"liveness", "liveness_probe"}, Examples: []string{"{http: /health}"}},
+	{Path: "servers.*.live", Forms: forms(FormMap), Doc: "a probe whose failures restart the server; none unless given", Also: []string{"liveness", "liveness_probe"}, Examples: []string{"{http: /health}"}, Ways: []string{"http", "tcp", "exec"}},
 	{Path: "servers.*.live.http", Forms: forms(FormText), Doc: "a path on the first port, or an http:// URL on loopback, that must answer", Also: []string{"url", "path"}, Examples: []string{"/", "/health"}},
 	{Path: "servers.*.live.tcp", Forms: forms(FormText, FormInteger, FormNothing), Doc: "a port or host:port that must accept connections", Also: []string{"port"}, Least: 1, Most: 65535},
 	{Path: "servers.*.live.exec", Forms: forms(FormText, FormList), Doc: "a command that must exit with 0", Also: []string{"command", "test"}},
@@ -112,7 +116,7 @@ var Keys = []Key{
 	{Path: "servers.*.watch.lockfile.restart", Forms: forms(FormBoolean), Default: "true", Doc: "restart the server"},
 	{Path: "servers.*.watch.settle", Forms: forms(FormDuration), Default: "150ms", Doc: "how long files must be quiet", Also: []string{"debounce", "delay"}},
 	{Path: "dependencies", Forms: forms(FormMap), Doc: "what the servers need and devside only checks"},
-	{Path: "dependencies.*", Forms: forms(FormMap), Doc: "one dependency, by its name"},
+	{Path: "dependencies.*", Forms: forms(FormMap), Doc: "one dependency, by its name", Ways: []string{"postgres", "redis", "tcp", "http"}},
 	{Path: "dependencies.*.postgres", Forms: forms(FormText), Doc: "a postgres:// URL", Also: []string{"postgresql", "pg"}, Examples: []string{"postgres://localhost:5432/app"}},
 	{Path: "dependencies.*.redis", Forms: forms(FormText), Doc: "a redis:// URL", Examples: []string{"redis://localhost:6379"}},
 	{Path: "dependencies.*.tcp", Forms: forms(FormText, FormInteger), Doc: "a port or host:port", Also: []string{"port"}, Examples: []string{"localhost:5432"}, Least: 1, Most: 65535},

@@ -4,9 +4,9 @@
 // devside.yaml, one line for the status bar, and the words of a start's progress.
 //
 // It is pure. It never reads a file (but from the fs.FS of a View), a clock or a
-// connection, never decides
-// what a server does, and holds nothing between two calls: the same
-// configuration and the same status give the same answer, in the same order.
+// connection, never decides what a server does, and holds nothing between two
+// calls: the same configuration and the same status give the same answer, in the
+// same order.
 // Every list it returns is a list, never nil, because LSP has no null there.
 //
 // Start reading at Diagnostics in diagnostics.go, then Text in position.go,

@@ -17,16 +17,18 @@ import (
 // fixes is what is offered for each problem, in this order. A fix looks at what
 // holds now, and adds nothing where it would not help.
 var fixes = map[status.Code][]fix{
-	status.ConfigInvalid: {didYouMean, removeEntry},
-	status.PortTaken:     {stopHolder, nextPort},
-	status.PortClash:     {renumber},
-	status.Crashed:       {restart, showLog},
-	status.CrashLooping:  {resetAndStart, showLog},
-	status.NotHealthy:    {restart, showLog},
-	status.MemoryWarning: {restart, raiseLimits},
-	status.MemoryLimit:   {restart, raiseLimits},
-	status.CacheRefused:  {removeEntry},
-	status.NotTrusted:    {trust},
+	status.ConfigInvalid:     {didYouMean, removeEntry},
+	status.PortTaken:         {stopHolder, nextPort},
+	status.PortClash:         {renumber},
+	status.Crashed:           {restart, showLog},
+	status.CrashLooping:      {resetAndStart, clearCaches, showLog},
+	status.NotHealthy:        {restart, clearCaches, showLog},
+	status.MemoryWarning:     {restart, raiseLimits},
+	status.MemoryLimit:       {restart, raiseLimits},
+	status.DependenciesStale: {install},
+	status.CacheRefused:      {removeEntry},
+	status.WatchLoop:         {resume},
+	status.NotTrusted:        {trust},
 }
 
 type fix func(f *fixer)
@@ -282,6 +284,30 @@ func resetAndStart(f *fixer) {
 func showLog(f *fixer) {
 	if f.data.Server != "" {
 		f.run("Show the log of "+f.data.Server, "logs", map[string]any{"server": f.data.Server}, false)
+	}
+}
+
+// clearCaches is offered for a server that has some declared.
+func clearCaches(f *fixer) {
+	if s, ok := f.server(f.data.Server); ok && len(s.Caches) > 0 {
+		f.run("Clear the caches of "+s.Name, "clearCaches", servers(s.Name), false)
+	}
+}
+
+func install(f *fixer) {
+	if f.data.Server == "" || f.data.Run == "" {
+		return
+	}
+	where := f.data.Dir
+	if where == "" || where == "." {
+		where = "the project's folder"
+	}
+	f.run(fmt.Sprintf("Run %s in %s", f.data.Run, where), "install", map[string]any{"server": f.data.Server}, true)
+}
+
+func resume(f *fixer) {
+	if f.data.Server != "" {
+		f.run("Let changed files restart "+f.data.Server+" again", "resume", servers(f.data.Server), false)
 	}
 }
 

@@ -83,6 +83,9 @@ func TestActions(t *testing.T) {
 	unseen.Holder = &status.Holder{User: "root"}
 	refused := problem(status.CacheRefused, "web", "docs is not removed")
 	refused.File = "docs"
+	stale := problem(status.DependenciesStale, "web", "3 packages are not installed")
+	stale.Argv, stale.Dir = []string{"npm", "ci"}, "frontend"
+	const cached = "servers:\n  w¦eb:\n    command: npm start\n    caches: [.next]\n"
 	const (
 		stop = `Stop node (pid 41, user ann, started 09:12) on port 3000: freePort {"holder":{"pid":41,"startTime":"opaque"},"port":3000,"root":"/shop"}`
 		next = `Use the next free port for web, in devside.yaml: nextPort {"root":"/shop","server":"web","write":true}`
@@ -139,6 +142,12 @@ func TestActions(t *testing.T) {
 			"Raise the memory limits of web to 900MB, 3GB", "-       warn: 600MB # soon|+       kill: 3GB|+       warn: 900MB # soon|"}},
 		{"memory, shared by an anchor", "servers:\n  web:\n    command: npm start\n    memory: &m {wa¦rn: 600MB}\n  api:\n    command: x\n    memory: *m\n", []status.Problem{problem(status.MemoryLimit, "web", "m")}, []string{
 			`Restart web: restart {"root":"/shop","servers":["web"]}`}},
+		{"packages that are not installed", strings.Replace(shop, "web:", "web¦:", 1), []status.Problem{stale}, []string{`Run npm ci in frontend: install {"root":"/shop","server":"web"}`}},
+		{"a rule that goes round", strings.Replace(shop, "web:", "web¦:", 1), []status.Problem{problem(status.WatchLoop, "web", "m")}, []string{
+			`Let changed files restart web again: resume {"root":"/shop","servers":["web"]}`}},
+		{"crash loop, with caches", cached, []status.Problem{problem(status.CrashLooping, "web", "m")}, []string{
+			`Reset and start web: reset {"root":"/shop","servers":["web"]}`, `Clear the caches of web: clearCaches {"root":"/shop","servers":["web"]}`,
+			`Show the log of web: logs {"root":"/shop","server":"web"}`}},
 		{"a cache that is refused", "servers:\n  web:\n    command: npm start\n    caches: [.next, do¦cs]\n", []status.Problem{refused}, []string{"Remove docs", "-     caches: [.next, docs]|+     caches: [.next]|"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

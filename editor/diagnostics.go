@@ -50,6 +50,8 @@ type Data struct {
 	Holder     *status.Holder `json:"holder,omitempty"`
 	Suggestion string         `json:"suggestion,omitempty"`
 	Key        string         `json:"key,omitempty"`
+	Run        string         `json:"run,omitempty"` // dependencies-stale: what installs, in Dir
+	Dir        string         `json:"dir,omitempty"`
 }
 
 // Diagnostics places every issue of the configuration and every problem of the
@@ -127,7 +129,7 @@ func (b *builder) problem(p status.Problem) {
 		severity: severityOf(severity),
 		message:  p.Message,
 		hint:     p.Hint,
-		data:     Data{Code: string(p.Code), Server: p.Server, Port: p.Port, Holder: p.Holder},
+		data:     Data{Code: string(p.Code), Server: p.Server, Port: p.Port, Holder: p.Holder, Run: spec.Join(p.Argv), Dir: p.Dir},
 	}
 	if f.message == "" && known {
 		f.message = entry.Title

@@ -150,7 +150,33 @@ func (b *builder) problem(p status.Problem) {
 			f.related = append(f.related, b.related(file, b.text(file).Range(r), p.Other+" is declared here"))
 		}
 	}
+	if p.Code == status.NotTrusted && b.in.Status != nil {
+		for _, c := range b.in.Status.Trust.Commands {
+			file, at := b.locate(c.Server, "")
+			f.related = append(f.related, b.related(file, at, trustText(c)))
+		}
+	}
 	b.add(f)
+}
+
+// trustText is what a person agrees to, of one server.
+func trustText(c status.TrustCommand) string {
+	text := c.Server + " would run " + spec.Join(c.Argv)
+	if c.Dir != "" && c.Dir != "." {
+		text += " in " + c.Dir
+	}
+	if c.Script != "" {
+		text += ", which is " + c.Script
+	}
+	for _, more := range []struct {
+		what string
+		list []string
+	}{{"env files", c.EnvFiles}, {"variables", c.Env}, {"probes", c.Probes}} {
+		if len(more.list) > 0 {
+			text += "; " + more.what + " " + strings.Join(more.list, ", ")
+		}
+	}
+	return stripEscapes(text)
 }
 
 // place finds where a problem is shown: the line that it names, else the field,

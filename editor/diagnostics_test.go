@@ -355,3 +355,22 @@ servers:
 		"devside.yaml:4:13-4:17 2 memory-warning: much",
 		"devside.yaml:5:2-5:10 1 memory-limit: much")
 }
+
+// TestAnUntrustedProjectShowsWhatWouldRun: each command at its server, so that
+// who agrees has seen it.
+func TestAnUntrustedProjectShowsWhatWouldRun(t *testing.T) {
+	st := running(problem(status.NotTrusted, "", "not trusted yet"))
+	st.Trust = status.Trust{State: status.Untrusted, Hash: "h", Commands: []status.TrustCommand{
+		{Server: "api", Argv: []string{"npm", "run", "a b"}, Dir: "backend", Script: "next \x1b[31mdev", EnvFiles: []string{".env"}, Env: []string{"A", "B"}, Probes: []string{"pg_isready"}},
+		{Server: "web.site", Argv: []string{"x"}, Dir: "."},
+	}}
+	got := check(t, Input{Loaded: exampleConfig(), Status: st, Related: true}, "devside.yaml:0:0-0:10 3 untrusted: not trusted yet")
+	var related []string
+	for _, r := range got["devside.yaml"][0].RelatedInformation {
+		related = append(related, fmt.Sprintf("%d %s", r.Location.Range.Start.Line, r.Message))
+	}
+	want := []string{"2 api would run npm run 'a b' in backend, which is next dev; env files .env; variables A, B; probes pg_isready", "6 web.site would run x"}
+	if diff := cmp.Diff(want, related); diff != "" {
+		t.Error(diff)
+	}
+}

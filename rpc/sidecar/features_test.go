@@ -544,3 +544,85 @@ func TestTheReadmeNamesEveryFeatureAndNoOther(t *testing.T) {
 		}
 	}
 }
+
+// TestServersOfOtherFiles: lenses, hints and hovers stand at the script that a
+// server comes from, also in a buffer that is not saved.
+func TestServersOfOtherFiles(t *testing.T) {
+	inSession(t, func(l *lab) {
+		if err := os.Remove(filepath.Join(l.root, "devside.yaml")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(l.root, "web"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(l.root, "web", "package.json")
+		write(t, file, "{}")
+		l.uri = pathToURI(file)
+		l.connect(everything)
+		l.document("didOpen", "{\n\t\"name\": \"🚀\", \"scripts\": {\"dev\": \"next dev\"}\n}\n")
+		st := ready(l.root, 2)
+		st.Servers[0].Name, st.Servers[0].Ports = "web", []status.Port{{Number: 3000}}
+		st.Servers = st.Servers[:1]
+		l.hub.publish(st)
+		synctest.Wait()
+		if got := l.titles(); !slices.Equal(got, []string{"ready http://localhost:4000", "start", "stop", "restart", "logs"}) {
+			t.Errorf("lenses %q", got)
+		}
+		var hints []struct {
+			Label    string
+			Position struct{ Line, Character int }
+		}
+		l.Do("textDocument/inlayHint", about(l.uri, nil), &hints)
+		if len(hints) != 1 || hints[0].Label != "→ 3000" || hints[0].Position.Line != 1 || hints[0].Position.Character != 44 {
+			t.Errorf("hints %+v", hints)
+		}
+		for character, want := range map[int]string{30: "script next dev", 40: "script next dev", 3: ""} {
+			var h *struct{ Contents struct{ Value string } }
+			l.Do("textDocument/hover", about(l.uri, map[string]any{"position": at(1, character)}), &h)
+			if (h != nil) != (want != "") || h != nil && !strings.Contains(h.Contents.Value, want) {
+				t.Errorf("hover at %d: %+v", character, h)
+			}
+		}
+		for _, method := range []string{"textDocument/completion", "textDocument/documentSymbol", "textDocument/documentLink", "textDocument/codeAction"} {
+			l.Do(method, about(l.uri, nil), nil)
+		}
+	})
+}
+
+// TestEveryCommandOfAQuickFixIsAVerb: whatever is wrong, what is offered can be run.
+func TestEveryCommandOfAQuickFixIsAVerb(t *testing.T) {
+	inSession(t, func(l *lab) {
+		l.connect(little)
+		var problems []status.Problem
+		for _, e := range status.Catalogue {
+			p := status.NewProblem(e.Code, "api", "m", time.Time{})
+			p.Port, p.Holder, p.Argv = 4000, &status.Holder{PID: 7, StartTime: "1", Name: "x"}, []string{"npm", "ci"}
+			problems = append(problems, p)
+		}
+		st := project(l.root, 2, problems...)
+		st.Trust = status.Trust{State: status.Untrusted, Hash: "h", Commands: []status.TrustCommand{}}
+		l.hub.publish(st)
+		synctest.Wait()
+		var actions []struct {
+			Title, Command string
+			Arguments      []json.RawMessage
+		}
+		l.Do("textDocument/codeAction", about(l.uri, nil), &actions)
+		seen := map[string]bool{}
+		for _, a := range actions {
+			name := strings.TrimPrefix(a.Command, wire.CommandPrefix)
+			seen[name] = true
+			v, known := verbs[name]
+			if !known || len(a.Arguments) != 1 {
+				t.Errorf("%s is no verb", a.Command)
+			} else if r, err := readRequest(v, a.Arguments[0], nil); err != nil || r.root != l.root {
+				t.Errorf("%s %s: %v", name, a.Arguments[0], err)
+			}
+		}
+		for _, want := range []string{"freePort", "nextPort", "restart", "reset", "logs", "trust", "install", "resume"} {
+			if !seen[want] {
+				t.Errorf("%s is not offered: %+v", want, actions)
+			}
+		}
+	})
+}

@@ -42,6 +42,7 @@ type fixer struct {
 	data       Data                // of it
 	out        []protocol.CommandOrCodeAction
 	told       map[string]bool // titles
+	before     *spec.Loaded    // of the file's text alone; nil: not read yet
 }
 
 // mostMended bounds how many diagnostics are looked at in one answer: an edit is
@@ -136,7 +137,10 @@ func (f *fixer) action(title string, preferred bool) *protocol.CodeAction {
 // alone, without the folder around them.
 func (f *fixer) read(edits ...protocol.TextEdit) (then, now *spec.Loaded) {
 	text := f.text(f.file)
-	return spec.Parse(text.raw, "", nil, nil), spec.Parse(text.apply(edits...), "", nil, nil)
+	if f.before == nil {
+		f.before = spec.Parse(text.raw, "", nil, nil)
+	}
+	return f.before, spec.Parse(text.apply(edits...), "", nil, nil)
 }
 
 // mends reports whether edits take the issue away and leave at most so many

@@ -11,17 +11,17 @@ import (
 
 // capabilities is what a client declared, as far as the session acts on it.
 type capabilities struct {
-	progress bool // window/workDoneProgress/create may be asked of it
-	related  bool // diagnostics may have relatedInformation
-	lenses   bool
-	hints    bool
-	hovers   bool
-	actions  bool
-	typing   bool // completion
-	symbols  bool
-	links    bool
-	refresh  refreshes
-	takes    editor.Client
+	progress  bool // window/workDoneProgress/create may be asked of it
+	related   bool // diagnostics may have relatedInformation
+	lenses    bool
+	hints     bool
+	hovers    bool
+	actions   bool
+	completes bool
+	symbols   bool
+	links     bool
+	refresh   refreshes
+	takes     editor.Client
 }
 
 // clientCapabilities is LSP's type of that name, as far as it is read. A feature is a
@@ -77,15 +77,15 @@ func readCapabilities(raw json.RawMessage) capabilities {
 	_ = json.Unmarshal(orEmpty(raw), &d)
 	doc := d.TextDocument
 	c := capabilities{
-		progress: d.Window.WorkDoneProgress,
-		related:  doc.PublishDiagnostics.RelatedInformation,
-		lenses:   doc.CodeLens != nil,
-		hints:    doc.InlayHint != nil,
-		hovers:   doc.Hover != nil,
-		actions:  doc.CodeAction != nil,
-		typing:   doc.Completion != nil,
-		symbols:  doc.DocumentSymbol != nil,
-		links:    doc.DocumentLink != nil,
+		progress:  d.Window.WorkDoneProgress,
+		related:   doc.PublishDiagnostics.RelatedInformation,
+		lenses:    doc.CodeLens != nil,
+		hints:     doc.InlayHint != nil,
+		hovers:    doc.Hover != nil,
+		actions:   doc.CodeAction != nil,
+		completes: doc.Completion != nil,
+		symbols:   doc.DocumentSymbol != nil,
+		links:     doc.DocumentLink != nil,
 	}
 	c.refresh = refreshes{
 		lenses: c.lenses && d.Workspace.CodeLens.RefreshSupport,
@@ -98,7 +98,7 @@ func readCapabilities(raw json.RawMessage) capabilities {
 		c.takes.Actions = doc.CodeAction.CodeActionLiteralSupport != nil
 		c.takes.Preferred = doc.CodeAction.IsPreferredSupport
 	}
-	if c.typing {
+	if c.completes {
 		c.takes.DocsMarkdown = slices.Contains(doc.Completion.CompletionItem.DocumentationFormat, string(protocol.MarkupKindMarkdown))
 	}
 	if c.symbols {
@@ -127,7 +127,7 @@ func (c capabilities) provide(all *protocol.ServerCapabilities) {
 			all.CodeActionProvider = &protocol.CodeActionOptions{CodeActionKinds: []protocol.CodeActionKind{protocol.CodeActionKindQuickFix}}
 		}
 	}
-	if c.typing {
+	if c.completes {
 		all.CompletionProvider = &protocol.CompletionOptions{TriggerCharacters: editor.CompletionTriggers}
 	}
 	if c.symbols {

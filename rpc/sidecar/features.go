@@ -85,15 +85,16 @@ func (s *session) ask(f feature, raw json.RawMessage) (rpc.Work, error) {
 	if home == nil {
 		return answerWith(f.nothing)
 	}
-	answer := make(chan editor.View, 1) // the keeper never waits
+	answer := make(chan moment, 1) // the keeper never waits
 	home.inbox.put(viewWanted{answer: answer})
 	return func(ctx context.Context) (any, error) {
 		select {
-		case v := <-answer:
+		case m := <-answer:
 			if f.looksUp {
-				return home.lookUp(v, func(v editor.View) (any, error) { return result(f.answer(v, file, p)) })
+				release := home.lookUp(&m)
+				defer release()
 			}
-			return result(f.answer(v, file, p))
+			return result(f.answer(m.View, file, p))
 		case <-home.done:
 			return result(f.nothing)
 		case <-ctx.Done():
@@ -114,22 +115,27 @@ func result(v any) (any, error) {
 	return encode(v)
 }
 
-// lookUp adds the folder's files to a view, through os.Root, for as long as do runs.
-func (f *folder) lookUp(v editor.View, do func(v editor.View) (any, error)) (any, error) {
-	root, err := os.OpenRoot(f.path)
-	if err != nil {
-		return do(v) // the folder has gone: there is nothing to look up
-	}
-	defer root.Close()
-	v.FS = overlay{base: root.FS(), open: v.FS.(overlay).open}
-	return do(v)
+// moment is a folder as it was at one time, with the files that were open.
+type moment struct {
+	editor.View
+	open map[string]buffer
 }
 
-// view is the folder as it is now. Nothing in it changes later: the
+// lookUp adds the folder's files to a moment, through os.Root, until release is called.
+func (f *folder) lookUp(m *moment) (release func()) {
+	root, err := os.OpenRoot(f.path)
+	if err != nil {
+		return func() {} // the folder has gone: there is nothing to look up
+	}
+	m.FS = overlay{base: root.FS(), open: m.open}
+	return func() { _ = root.Close() } // nothing was written
+}
+
+// moment is the folder as it is now. Nothing in it changes later: the
 // configuration and the snapshot are replaced and never edited.
-func (k *keeper) view() editor.View {
+func (k *keeper) moment() moment {
 	open := maps.Clone(k.buffers)
-	return editor.View{
+	return moment{open: open, View: editor.View{
 		Input: editor.Input{
 			Loaded:  k.loaded,
 			Status:  k.status,
@@ -142,8 +148,7 @@ func (k *keeper) view() editor.View {
 		Memory:  k.memory,
 		Dirty:   func(file string) bool { b := open[file]; return b.text != b.saved },
 		Version: func(file string) *int32 { return open[file].version },
-		FS:      overlay{open: open},
 		Taken:   k.s.o.Taken,
 		Client:  k.client.takes,
-	}
+	}}
 }

@@ -296,6 +296,21 @@ func TestFeaturesAnswerWithNothingAboutWhatIsNotOurs(t *testing.T) {
 	})
 }
 
+func TestAFolderThatIsRemovedHasNothingToLookUp(t *testing.T) {
+	inSession(t, func(l *lab) {
+		l.open(everything)
+		l.document("didOpen", "servers:\n  web:\n    dir: ")
+		if err := os.RemoveAll(l.root); err != nil { // in a test's own directory
+			t.Fatal(err)
+		}
+		var list struct{ Items []struct{ Label string } }
+		l.Do("textDocument/completion", about(l.uri, map[string]any{"position": at(2, 9)}), &list)
+		if len(list.Items) != 1 || list.Items[0].Label != "." {
+			t.Errorf("items %+v", list.Items)
+		}
+	})
+}
+
 func TestAFeatureOfAFolderThatGoes(t *testing.T) {
 	inSession(t, func(l *lab) {
 		l.open(everything)

@@ -219,7 +219,7 @@ func (k *keeper) handle(e event) bool {
 		if k.load() {
 			k.publishSoon()
 		}
-		e.answer <- k.view()
+		e.answer <- k.moment()
 	case hubWanted:
 		k.want(e.answer)
 	case dialed:

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"sync"
 	"time"
-
-	"github.com/devside/devside/editor"
 )
 
 // event is a fact that a folder's keeper is told.
@@ -24,7 +22,7 @@ type (
 	// filesChanged: files may have changed on disk.
 	filesChanged struct{}
 	// viewWanted: a request about a file needs the folder as it is now.
-	viewWanted struct{ answer chan<- editor.View }
+	viewWanted struct{ answer chan<- moment }
 	// hubWanted: a request needs a hub, started if there is none.
 	hubWanted struct{ answer chan<- hubAnswer }
 	// dialed: an attempt to reach a hub has ended.

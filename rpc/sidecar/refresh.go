@@ -26,15 +26,14 @@ type refreshes struct{ lenses, hints bool }
 // refresher gathers what is to be asked for again until the next refresh.
 type refresher struct {
 	wake chan struct{} // holds one token while there is something
-	mu   *sync.Mutex
-	set  *refreshes
+
+	mu  sync.Mutex
+	set refreshes
 }
 
-func newRefresher() refresher {
-	return refresher{wake: make(chan struct{}, 1), mu: &sync.Mutex{}, set: &refreshes{}}
-}
+func newRefresher() *refresher { return &refresher{wake: make(chan struct{}, 1)} }
 
-func (r refresher) add(more refreshes) {
+func (r *refresher) add(more refreshes) {
 	r.mu.Lock()
 	r.set.lenses = r.set.lenses || more.lenses
 	r.set.hints = r.set.hints || more.hints
@@ -45,11 +44,11 @@ func (r refresher) add(more refreshes) {
 	}
 }
 
-func (r refresher) take() refreshes {
+func (r *refresher) take() refreshes {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := *r.set
-	*r.set = refreshes{}
+	all := r.set
+	r.set = refreshes{}
 	return all
 }
 
@@ -110,7 +109,7 @@ type shown struct{ lenses, hints string }
 
 func (k *keeper) titles() shown {
 	var lenses, hints strings.Builder
-	v := k.view()
+	v := k.moment().View
 	whole := protocol.Range{End: protocol.Position{Line: maxLine}}
 	for _, file := range slices.Sorted(maps.Keys(k.buffers)) {
 		for _, l := range editor.Lenses(v, file) {

@@ -40,7 +40,7 @@ type session struct {
 	tasks    *tasks        // everything that ends with the session
 	relays   *tasks        // what ends with shutdown: requests at a hub, progress, autostart
 	progress progressTable
-	stale    refresher // what the client is to ask for again
+	stale    *refresher // what the client is to ask for again
 
 	stopping sync.Once
 	stopped  chan struct{} // closed when shutdown's work is done

@@ -1,7 +1,8 @@
 // Package sidecar is the LSP session on stdio: what an editor talks to. It
 // holds the open documents, keeps one connection to the hub of every folder,
-// passes devside/* on, and publishes what the hubs and the configuration say
-// as diagnostics and progress.
+// passes devside/* on, publishes what the hubs and the configuration say as
+// diagnostics and progress, and answers what is asked about a file from the
+// newest of both.
 //
 // It never starts, stops or signals a process of the project, never waits for
 // a hub before it answers initialize, never sends a request that the client
@@ -9,7 +10,8 @@
 // done by the goroutine of the folder concerned, or by that of the request.
 //
 // Start reading at Run here, then Accept in session.go (one message of the
-// editor), then keeper in folder.go (everything mutable about one folder).
+// editor), then keeper in folder.go (everything mutable about one folder), then
+// features.go (what is asked about a file).
 package sidecar
 
 import (

@@ -75,7 +75,40 @@ func Actions(v View, file string, within protocol.Range, only []string) []protoc
 			fix(f)
 		}
 	}
+	f.create(within)
 	return f.out
+}
+
+// create offers to write down what was detected, where one of the servers stands
+// or on the first line of such a file. Ports that the environment sets for today
+// are not written.
+func (f *fixer) create(within protocol.Range) {
+	if !f.Client.Actions || !f.Client.CreateFiles || f.FS == nil || !f.in.Loaded.Project.Detected {
+		return
+	}
+	here := within.Start.Line == 0 && f.source(f.file) != nil
+	for _, s := range f.serversIn(f.file) {
+		line := f.text(f.file).Exact(s.key).Start.Line
+		here = here || within.Start.Line <= line && line <= within.End.Line
+	}
+	if !here {
+		return
+	}
+	found := spec.Detect(f.FS, f.in.Loaded.Project.Name, nil)
+	if len(found.Project.Servers) == 0 {
+		return
+	}
+	kind, at := protocol.CodeActionKindQuickFix, f.uriOf(spec.FileName)
+	f.out = append(f.out, &protocol.CodeAction{
+		Title: "Create " + spec.FileName + " with the servers that were found", Kind: &kind,
+		Edit: &protocol.WorkspaceEdit{DocumentChanges: []protocol.DocumentChange{
+			&protocol.CreateFile{Kind: string(protocol.ResourceOperationKindCreate), URI: at}, // which fails where there is one
+			&protocol.TextDocumentEdit{
+				TextDocument: protocol.OptionalVersionedTextDocumentIdentifier{TextDocumentIdentifier: protocol.TextDocumentIdentifier{URI: at}},
+				Edits:        []protocol.TextDocumentEditElement{&protocol.TextEdit{NewText: spec.Init(found)}},
+			},
+		}},
+	})
 }
 
 // wanted reports whether a client that asks for these kinds wants quick-fixes.
@@ -177,8 +210,12 @@ func removeEntry(f *fixer) {
 	}
 	text := f.text(f.file)
 	at := f.diagnostic.Range
+	name := strings.Trim(text.slice(at), `"'`)
 	if r, ok := src.Keys[f.data.Key]; ok {
 		at = text.Exact(r)
+		name = strings.Trim(text.slice(at), `"'`)
+	} else if name == "" || !strings.HasSuffix(f.data.Key, "."+name) && f.data.Key != name {
+		return // what is concerned is not written, and is shown at something else
 	}
 	gone, ok := text.removal(at.Start)
 	if !ok {
@@ -186,7 +223,7 @@ func removeEntry(f *fixer) {
 	}
 	e := protocol.TextEdit{Range: gone}
 	if f.mends(1, e) {
-		f.edit("Remove "+strings.Trim(text.slice(at), `"'`), false, e)
+		f.edit("Remove "+name, false, e)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -148,6 +149,9 @@ func TestActions(t *testing.T) {
 		{"crash loop, with caches", cached, []status.Problem{problem(status.CrashLooping, "web", "m")}, []string{
 			`Reset and start web: reset {"root":"/shop","servers":["web"]}`, `Clear the caches of web: clearCaches {"root":"/shop","servers":["web"]}`,
 			`Show the log of web: logs {"root":"/shop","server":"web"}`}},
+		{"a cache that is refused and not written, but a preset's", "servers:\n  w¦eb:\n    command: next dev\n  api: {command: x}\n", []status.Problem{refused}, nil},
+		{"a key that is missing", "ser¦vers:\n  web: {command: y}\n", nil, nil},
+		{"a server without a command", "servers:\n  a¦pi: {}\n  web: {command: y}\n", nil, []string{"Remove api", "-   api: {}|"}},
 		{"a cache that is refused", "servers:\n  web:\n    command: npm start\n    caches: [.next, do¦cs]\n", []status.Problem{refused}, []string{"Remove docs", "-     caches: [.next, docs]|+     caches: [.next]|"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -259,5 +263,38 @@ func TestTheReadmeNamesEveryQuickFix(t *testing.T) {
 	}
 	for code := range named {
 		t.Errorf("the README names a quick-fix for %s, which has none", code)
+	}
+}
+
+// TestWhatWasDetectedCanBeWrittenDown: the file that is created has the servers
+// that were found, and is offered where they stand.
+func TestWhatWasDetectedCanBeWrittenDown(t *testing.T) {
+	files := fstest.MapFS{"package.json": {Data: []byte("{\n  \"name\": \"shop\",\n  \"scripts\": {\n    \"dev\": \"next dev\"\n  }\n}\n")}}
+	env := func(name string) string { return map[string]string{"DEV_PORT_SHOP": "3999"}[name] }
+	v := View{Input: Input{Loaded: spec.Load(files, "shop", env), URI: func(file string) string { return "file:///shop/" + file }}, FS: files, Client: full}
+	line := func(n uint32) protocol.Range { return at(n, 0, n, 0) }
+	if got := v.Loaded.Project.Servers[0].Ports[0].Number; got != 3999 {
+		t.Fatalf("port %d", got)
+	}
+	for n, want := range map[uint32]int{0: 1, 1: 0, 3: 1, 5: 0} {
+		if got := Actions(v, "package.json", line(n), nil); len(got) != want {
+			t.Errorf("line %d: %d actions, want %d", n, len(got), want)
+		}
+	}
+	action := Actions(v, "package.json", line(3), nil)[0].(*protocol.CodeAction)
+	file := action.Edit.DocumentChanges[0].(*protocol.CreateFile)
+	text := editsOf(t, action.Edit)[0].NewText
+	l := spec.Parse(text, "shop", files, nil)
+	if file.URI != "file:///shop/devside.yaml" || !l.Valid() || len(l.Project.Servers) != 1 || l.Project.Servers[0].Ports[0].Number != 3000 {
+		t.Errorf("%s would be %s", file.URI, text)
+	}
+	v.Client.CreateFiles = false
+	if got := Actions(v, "package.json", line(3), nil); len(got) != 0 {
+		t.Errorf("for a client that makes no files: %v", got)
+	}
+	v.Client.CreateFiles = true
+	v.Loaded = spec.Parse(shop, "shop", files, nil)
+	if got := Actions(v, "devside.yaml", line(0), nil); len(got) != 0 {
+		t.Errorf("where there is one: %v", got)
 	}
 }

@@ -144,7 +144,7 @@ func TestHover(t *testing.T) {
 		{"a dependency's name in depends_on", strings.Replace(shop, "[api, db]", "[api, d¦b]", 1), []string{"db — tcp, only checked", "down: connection refused"}},
 		{"the whole of depends_on", strings.Replace(shop, "depends_on", "de¦pends_on", 1), []string{"servers.<name>.depends_on — list or text"}},
 		{"a dependency", strings.Replace(shop, "  db:", "  db¦:", 1), []string{"db — tcp, only checked", "down", "One dependency, by its name."}},
-		{"a value", strings.Replace(shop, "20s", "2¦0s", 1), []string{"servers.<name>.ready.within — duration", "How long a start may take.", "default 10s", "written like 150ms"}},
+		{"a value", strings.Replace(shop, "20s", "2¦0s", 1), []string{"servers.<name>.ready.within — duration", "How long a start may take", "default 10s", "written like 150ms"}},
 		{"a key beside an emoji", strings.Replace(shop, "# 🚀\n    command", "# 🚀\n    co¦mmand", 1), []string{"servers.<name>.command — text or list", "must be given"}},
 		{"CRLF", strings.ReplaceAll(strings.Replace(shop, "port: 4000", "port: 40¦00", 1), "\n", "\r\n"), []string{"servers.<name>.port — integer"}},
 		{"a variable", "servers:\n  a: {command: x, env: {NO¦DE_ENV: test}}", []string{"servers.<name>.env.<name>"}},

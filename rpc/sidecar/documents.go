@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"go.lsp.dev/protocol"
 
@@ -11,11 +12,10 @@ import (
 	"github.com/devside/devside/supervisor/spec"
 )
 
-// packageFile and procFile are the other files that configuration can come from.
-const (
-	packageFile = "package.json"
-	procFile    = "Procfile"
-)
+// configFiles are the names of the files that configuration can come from, and
+// that are looked at as the editor has them. Of the rest (a main.go that listens)
+// what is on disk counts.
+var configFiles = []string{spec.FileName, "package.json", "Procfile", "Procfile.dev", "pnpm-workspace.yaml"}
 
 // maxDocument is the largest buffer that is looked at; spec reads no larger
 // package.json from disk either.
@@ -88,7 +88,7 @@ func (s *session) document(m rpc.Message) error {
 	if err != nil {
 		return err
 	}
-	if base := filepath.Base(path); base != spec.FileName && base != packageFile && base != procFile {
+	if !slices.Contains(configFiles, filepath.Base(path)) {
 		return nil
 	}
 	s.mu.Lock()

@@ -46,7 +46,7 @@ var features = map[string]feature{
 	protocol.MethodTextDocumentInlayHint: {nothing: []protocol.InlayHint{}, answer: func(v editor.View, file string, p fileParams) any {
 		return editor.Hints(v, file, p.Range)
 	}},
-	protocol.MethodTextDocumentCodeAction: {nothing: []protocol.CommandOrCodeAction{}, answer: func(v editor.View, file string, p fileParams) any {
+	protocol.MethodTextDocumentCodeAction: {nothing: []protocol.CommandOrCodeAction{}, looksUp: true, answer: func(v editor.View, file string, p fileParams) any {
 		return editor.Actions(v, file, p.Range, p.Context.Only)
 	}},
 	protocol.MethodTextDocumentCompletion: {nothing: &protocol.CompletionList{Items: []protocol.CompletionItem{}}, looksUp: true,

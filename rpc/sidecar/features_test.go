@@ -598,8 +598,22 @@ func TestServersOfOtherFiles(t *testing.T) {
 				t.Errorf("hover at %d: %+v", character, h)
 			}
 		}
-		for _, method := range []string{"textDocument/completion", "textDocument/documentSymbol", "textDocument/documentLink", "textDocument/codeAction"} {
+		for _, method := range []string{"textDocument/completion", "textDocument/documentSymbol", "textDocument/documentLink"} {
 			l.Do(method, about(l.uri, nil), nil)
+		}
+		var actions []struct {
+			Title string
+			Edit  struct {
+				DocumentChanges []struct {
+					URI   string
+					Edits []struct{ NewText string }
+				}
+			}
+		}
+		l.Do("textDocument/codeAction", about(l.uri, nil), &actions)
+		if len(actions) != 1 || actions[0].Edit.DocumentChanges[0].URI != pathToURI(filepath.Join(l.root, "devside.yaml")) ||
+			!strings.Contains(actions[0].Edit.DocumentChanges[1].Edits[0].NewText, "dir: web") {
+			t.Errorf("actions %+v", actions)
 		}
 	})
 }

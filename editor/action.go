@@ -21,6 +21,7 @@ var fixes = map[status.Code][]fix{
 	status.PortTaken:         {stopHolder, nextPort},
 	status.PortClash:         {renumber},
 	status.Crashed:           {restart, showLog},
+	status.CrashSite:         {restart, showLog},
 	status.CrashLooping:      {resetAndStart, clearCaches, showLog},
 	status.NotHealthy:        {restart, clearCaches, showLog},
 	status.MemoryWarning:     {restart, raiseLimits},

@@ -123,6 +123,9 @@ func TestActions(t *testing.T) {
 		{"by one that can't be seen", strings.Replace(shop, "3000", "30¦00", 1), []status.Problem{unseen}, []string{next}},
 		{"crashed", strings.Replace(shop, "web:", "web¦:", 1), []status.Problem{problem(status.Crashed, "web", "m")}, []string{
 			`Restart web: restart {"root":"/shop","servers":["web"]}`, `Show the log of web: logs {"root":"/shop","server":"web"}`}},
+		{"crash loop beside what led to it", strings.Replace(shop, "web:", "web¦:", 1), []status.Problem{problem(status.CrashLooping, "web", "m"), problem(status.CrashSite, "web", "n")}, []string{
+			`Reset and start web: reset {"root":"/shop","servers":["web"]}`, `Show the log of web: logs {"root":"/shop","server":"web"}`,
+			`Restart web: restart {"root":"/shop","servers":["web"]}`}},
 		{"crash loop", strings.Replace(shop, "web:", "web¦:", 1), []status.Problem{problem(status.CrashLooping, "web", "m")}, []string{
 			`Reset and start web: reset {"root":"/shop","servers":["web"]}`, `Show the log of web: logs {"root":"/shop","server":"web"}`}},
 		{"unhealthy", strings.Replace(shop, "{http", "¦{http", 1), []status.Problem{problem(status.NotHealthy, "api", "m")}, []string{
@@ -296,5 +299,20 @@ func TestWhatWasDetectedCanBeWrittenDown(t *testing.T) {
 	v.Loaded = spec.Parse(shop, "shop", files, nil)
 	if got := Actions(v, "devside.yaml", line(0), nil); len(got) != 0 {
 		t.Errorf("where there is one: %v", got)
+	}
+}
+
+// TestASourceLineThatCrashedHasQuickFixes, too, though nothing of devside's
+// stands in that file.
+func TestASourceLineThatCrashedHasQuickFixes(t *testing.T) {
+	site := problem(status.CrashSite, "web", "boom")
+	site.File, site.Line, site.Column = "src/app.ts", 3, 5
+	v := viewOf(shop, running(site))
+	want := []string{`Restart web: restart {"root":"/shop","servers":["web"]}`, `Show the log of web: logs {"root":"/shop","server":"web"}`}
+	if d := cmp.Diff(want, offered(t, "", Actions(v, "src/app.ts", at(2, 4, 2, 4), nil))); d != "" {
+		t.Error(d)
+	}
+	if got := Actions(v, "src/app.ts", at(9, 0, 9, 0), nil); len(got) != 0 {
+		t.Errorf("elsewhere in the file: %v", got)
 	}
 }

@@ -68,7 +68,8 @@ func places(method, text string, raw json.RawMessage) []string {
 				return
 			}
 			for name, e := range v {
-				if !slices.Contains([]string{"arguments", "data"}, name) {
+				// Diagnostics of files that are not read may end behind their line.
+				if !slices.Contains([]string{"arguments", "data", "diagnostics"}, name) {
 					walk(at+"."+name, e)
 				}
 			}

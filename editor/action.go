@@ -44,11 +44,15 @@ type fixer struct {
 	out        []protocol.CommandOrCodeAction
 	told       map[string]bool // titles
 	before     *spec.Loaded    // of the file's text alone; nil: not read yet
+	tried      int             // bytes of texts that were read to try edits out
 }
 
-// mostMended bounds how many diagnostics are looked at in one answer: an edit is
-// tried out before it is offered, and a client may ask about the whole file.
-const mostMended = 20
+// Bounds of one answer: an edit is tried out before it is offered, which takes
+// as long as reading the file, and a client may ask about the whole of it.
+const (
+	mostMended = 20        // diagnostics that are looked at
+	mostTried  = 256 << 10 // bytes of text that are read; the first edit is always tried
+)
 
 // Actions are the quick-fixes for what is wrong in a range of a file, on what
 // holds now and not on what the client still shows. Commands name what was
@@ -167,20 +171,26 @@ func (f *fixer) action(title string, preferred bool) *protocol.CodeAction {
 	return a
 }
 
-// read parses devside.yaml with edits made, and as it is. Both are looked at
-// alone, without the folder around them.
-func (f *fixer) read(edits ...protocol.TextEdit) (then, now *spec.Loaded) {
+// read parses devside.yaml as it is, and with edits made. Both are looked at
+// alone, without the folder around them. ok is false when enough was tried.
+func (f *fixer) read(edits ...protocol.TextEdit) (then, now *spec.Loaded, ok bool) {
 	text := f.text(f.file)
 	if f.before == nil {
 		f.before = spec.Parse(text.raw, "", nil, nil)
+	} else if f.tried+len(text.raw) > mostTried {
+		return nil, nil, false
 	}
-	return f.before, spec.Parse(text.apply(edits...), "", nil, nil)
+	f.tried += len(text.raw)
+	return f.before, spec.Parse(text.apply(edits...), "", nil, nil), true
 }
 
 // mends reports whether edits take the issue away and leave at most so many
 // as there are now, less the given number.
 func (f *fixer) mends(less int, edits ...protocol.TextEdit) bool {
-	then, now := f.read(edits...)
+	then, now, ok := f.read(edits...)
+	if !ok {
+		return false
+	}
 	same := func(i spec.Issue) bool {
 		return i.Code == f.data.Code && i.Key == f.data.Key && f.text(f.file).Range(i.Range) == f.diagnostic.Range
 	}
@@ -190,6 +200,9 @@ func (f *fixer) mends(less int, edits ...protocol.TextEdit) bool {
 	gone := !slices.ContainsFunc(now.Issues, func(i spec.Issue) bool {
 		return same(i) && slices.ContainsFunc(then.Issues, func(old spec.Issue) bool { return old.Message == i.Message })
 	})
+	if len(then.Issues) >= spec.MostIssues {
+		less = 0 // one that is gone makes room for another
+	}
 	return gone && len(now.Issues) <= len(then.Issues)-less
 }
 
@@ -394,8 +407,8 @@ func raiseLimits(f *fixer) {
 		}
 		edits = append(edits, e)
 	}
-	then, now := f.read(edits...)
-	if len(all) == 0 || !then.Valid() || !now.Valid() || !onlyMemory(then.Project, now.Project, s.Name) {
+	then, now, ok := f.read(edits...)
+	if !ok || len(all) == 0 || !then.Valid() || !now.Valid() || !onlyMemory(then.Project, now.Project, s.Name) {
 		return
 	}
 	f.edit(fmt.Sprintf("Raise the memory limits of %s to %s", s.Name, strings.Join(all, ", ")), false, edits...)

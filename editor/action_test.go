@@ -1,6 +1,7 @@
 package editor
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -314,5 +315,29 @@ func TestASourceLineThatCrashedHasQuickFixes(t *testing.T) {
 	}
 	if got := Actions(v, "src/app.ts", at(9, 0, 9, 0), nil); len(got) != 0 {
 		t.Errorf("elsewhere in the file: %v", got)
+	}
+}
+
+// TestEditsOfALargeFileAreTriedWithinBounds: the one under the cursor is offered
+// in any file, all at once only in one of ordinary size.
+func TestEditsOfALargeFileAreTriedWithinBounds(t *testing.T) {
+	offers := func(servers int, within protocol.Range) int {
+		var b strings.Builder
+		b.WriteString("version: 1\nservers:\n")
+		for i := range servers {
+			fmt.Fprintf(&b, "  s%d:\n    command: x\n    prot%d: 3000\n", i, i)
+		}
+		v := viewOf(b.String(), nil)
+		v.Client = full
+		return len(Actions(v, spec.FileName, within, nil))
+	}
+	if n := offers(5, at(0, 0, 100, 0)); n != 5 {
+		t.Errorf("%d actions in a small file", n)
+	}
+	if n := offers(500, at(0, 0, 10000, 0)); n < 1 || n > 14 {
+		t.Errorf("%d actions in a large file", n)
+	}
+	if n := offers(500, at(4, 6, 4, 6)); n != 1 {
+		t.Errorf("%d actions at one place of a large file", n)
 	}
 }

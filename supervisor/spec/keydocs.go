@@ -4,6 +4,10 @@ import (
 	"io/fs"
 )
 
+// MostIssues is how many issues a configuration is reported with at most; the
+// last one then stands for the rest.
+const MostIssues = maxIssues
+
 // Size writes a number of bytes as devside.yaml has it: "512MB", "1.5GB".
 func Size(n int64) string { return sizeText(n) }
 

@@ -23,7 +23,7 @@ import (
 )
 
 // projectVariable names a prepared copy of the real project (see
-// TestE2EPrepare): npm is asked once, and the test runs as several users.
+// preparedProject): npm is asked once, and the test runs as several users.
 const projectVariable = "DEVSIDE_E2E_PROJECT"
 
 // realPatience bounds everything awaited of the real project: Next compiles
@@ -38,16 +38,19 @@ app.get('/api/greeting', (request, response) => response.json({greeting: 'hello 
 app.listen(process.env.PORT, () => console.log('listening on ' + process.env.PORT));
 `
 
-// TestE2EPrepare makes the real project where DEVSIDE_E2E_PROJECT says: a
-// frontend by create-next-app and an Express API, both from npm.
-func TestE2EPrepare(t *testing.T) {
+// TestE2EPrepare makes the real project where DEVSIDE_E2E_PROJECT says.
+func TestE2EPrepare(t *testing.T) { preparedProject(t) }
+
+// preparedProject is the folder with the real project: a frontend by
+// create-next-app and an Express API, both from npm. It is made once.
+func preparedProject(t *testing.T) string {
+	t.Helper()
 	dir := os.Getenv(projectVariable)
 	if dir == "" {
 		t.Fatalf("%s is not set: it names the folder to prepare (`make e2e` does)", projectVariable)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "prepared")); err == nil {
-		t.Logf("%s is prepared already", dir)
-		return
+		return dir
 	}
 	api := filepath.Join(dir, "api")
 	if err := os.MkdirAll(api, 0o755); err != nil {
@@ -68,6 +71,7 @@ func TestE2EPrepare(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "prepared"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	return dir
 }
 
 func npm(t *testing.T, dir string, argv ...string) {
@@ -85,10 +89,7 @@ func npm(t *testing.T, dir string, argv ...string) {
 // realProject copies the prepared project and gives it ports.
 func realProject(t *testing.T) (dir string, api, web int) {
 	t.Helper()
-	from := os.Getenv(projectVariable)
-	if _, err := os.Stat(filepath.Join(from, "prepared")); err != nil {
-		t.Fatalf("the real project is missing: run TestE2EPrepare first, with %s set (`make e2e` does): %v", projectVariable, err)
-	}
+	from := preparedProject(t)
 	dir = realDir(t)
 	if out, err := exec.Command("cp", "-R", from+"/.", dir).CombinedOutput(); err != nil {
 		t.Fatalf("copy the project: %v\n%s", err, out)

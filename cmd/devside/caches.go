@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ func (a *app) clearCaches(ctx context.Context, servers []string, dryRun bool) er
 	} else if err := a.sayCleared(res, dryRun); err != nil {
 		return err
 	}
-	if len(res.Refused) > 0 {
+	if len(res.Refused) > 0 && !dryRun {
 		return &failure{code: exitStart} // the output has said it
 	}
 	return nil
@@ -74,7 +75,7 @@ func (a *app) sayCleared(res wire.ClearCachesResult, dryRun bool) error {
 		if r.Note != "" {
 			note = "; " + visible(r.Note)
 		}
-		if err := a.say("%s %s: %d files, %s%s\n", does, visible(r.Path), r.Files, size(r.Bytes), note); err != nil {
+		if err := a.say("%s %s: %s, %s%s\n", does, visible(r.Path), files(r.Files), size(r.Bytes), note); err != nil {
 			return err
 		}
 	}
@@ -84,6 +85,13 @@ func (a *app) sayCleared(res wire.ClearCachesResult, dryRun bool) error {
 		}
 	}
 	return nil
+}
+
+func files(n int64) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
 }
 
 func (a *app) resumeCommand() *cobra.Command {

@@ -52,6 +52,26 @@ func (f *fixture) events(sub *Subscription, what string, is func(status.Event) b
 	}
 }
 
+// prints waits until the newest run of a server has printed a line: it is read
+// beside everything else.
+func (f *fixture) prints(server, line string) {
+	f.t.Helper()
+	log, err := f.Log(server)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for !slices.Contains(log.Tail(20), line) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			f.t.Fatalf("%s has not printed %q: %q", server, line, log.Tail(20))
+		}
+	}
+}
+
 // inRun waits until a server is ready in its n-th run.
 func (f *fixture) inRun(name string, n int) *status.Project {
 	f.t.Helper()
@@ -176,10 +196,7 @@ func TestALockfileActsWhenItsPackagesAreInstalled(t *testing.T) {
 	f.start()
 	sub := f.Subscribe()
 	defer sub.Close()
-	log, err := f.Log("web")
-	if err != nil || !slices.Contains(log.Tail(20), "it is there") {
-		t.Errorf("%q, %v", log.Tail(20), err)
-	}
+	f.prints("web", "it is there")
 
 	f.write("web/package-lock.json", lockfile("2.0.0"))
 	st := f.await("stale", func(st *status.Project) bool { return has(st.Problems, status.DependenciesStale, "web") })
@@ -195,9 +212,7 @@ func TestALockfileActsWhenItsPackagesAreInstalled(t *testing.T) {
 	if has(st.Problems, status.DependenciesStale, "web") {
 		t.Errorf("%+v", st.Problems)
 	}
-	if !slices.Contains(log.Tail(20), "it is not there") {
-		t.Errorf("%q", log.Tail(20))
-	}
+	f.prints("web", "it is not there")
 	all := f.events(sub, "the invalidation", func(e status.Event) bool { return e.Kind == status.HappenedInvalidation })
 	i := slices.IndexFunc(all, func(e status.Event) bool { return e.Kind == status.HappenedInvalidation })
 	because := status.Because{File: "web/package-lock.json", Rule: "lockfile"}
@@ -234,9 +249,7 @@ func TestWhatIsStoppedLosesItsCachesBeforeItsNextStart(t *testing.T) {
 		t.Errorf("%v, %+v", err, f.server("web"))
 	}
 	f.start()
-	if log, _ := f.Log("web"); !slices.Contains(log.Tail(20), "it is not there") {
-		t.Errorf("%q", log.Tail(20))
-	}
+	f.prints("web", "it is not there")
 }
 
 func TestAServerThatWaitsForAFileHasOneAttemptForEachChange(t *testing.T) {
@@ -370,9 +383,7 @@ func TestCachesAreClearedOnRequest(t *testing.T) {
 		}
 	}
 	f.inRun("web", 2)
-	if log, _ := f.Log("web"); !slices.Contains(log.Tail(20), "it is not there") {
-		t.Errorf("%q", log.Tail(20))
-	}
+	f.prints("web", "it is not there")
 	if _, err := os.Stat(filepath.Join(f.root, "web/docs/precious.js")); err != nil || f.server("api").State != status.Stopped {
 		t.Errorf("%v, %+v", err, f.server("api"))
 	}

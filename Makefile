@@ -15,7 +15,7 @@ STATICCHECK := v0.8.2
 # unless it is told. It changes nothing for an ordinary user.
 export DEVSIDE_ALLOW_ROOT = 1
 
-.PHONY: all build schema demo test race chaos e2e bench lint check clean
+.PHONY: all build schema demo test race chaos fuzz e2e bench lint check clean
 
 all: build
 
@@ -64,6 +64,17 @@ e2e:
 	@command -v npx >/dev/null || { echo "make e2e needs Node with npm and npx"; exit 1; }
 	@command -v git >/dev/null || { echo "make e2e needs git"; exit 1; }
 	DEVSIDE_E2E_PROJECT=$(E2E_PROJECT) $(GO) test -tags e2e -run '^TestE2E' -v -count 1 -timeout 30m ./cmd/devside ./supervisor/logs ./watch/cache
+
+# Every Fuzz function of the tree, one after the other, for FUZZTIME each; the
+# first finding ends it, and is written below testdata/fuzz of its package. The
+# seeds are part of make test.
+FUZZTIME ?= 30s
+fuzz:
+	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for f in $$(grep -ho --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6- | sort -u); do \
+			echo "== $$dir $$f"; $(GO) test $$dir -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) || exit 1; \
+		done; \
+	done
 
 # devside beside a bare baseline in the same run: machines are noisy, only the
 # ratios mean something.

@@ -24,31 +24,35 @@ func (s *sidecarProcess) lensTitles(uri string) string {
 	return strings.Join(titles, "|")
 }
 
+// stranger is a process that listens on a port and is none of devside's, from
+// another folder.
+func stranger(t *testing.T, port int) (*exec.Cmd, chan error) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(binaries(t), "demo"), "api")
+	cmd.Dir, cmd.Env = realDir(t), append(os.Environ(), fmt.Sprintf("PORT=%d", port))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended already, if all is well
+	await(t, "the stranger's port", func() (string, bool) {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return err.Error(), false
+		}
+		return "", c.Close() == nil
+	})
+	return cmd, ended
+}
+
 // TestAQuickFixStopsWhoHoldsAPort: with the real binary, hub and processes. A
 // stranger has the port of a server; the editor is offered to stop it, does, and
 // the server starts. The fix for a process that has gone meanwhile stops nobody.
 func TestAQuickFixStopsWhoHoldsAPort(t *testing.T) {
 	dir, ports := demoProject(t)
 	uri := "file://" + filepath.Join(dir, "devside.yaml")
-	stranger := func() (*exec.Cmd, chan error) {
-		cmd := exec.Command(filepath.Join(binaries(t), "demo"), "api")
-		cmd.Dir, cmd.Env = realDir(t), append(os.Environ(), fmt.Sprintf("PORT=%d", ports[1]))
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
-		t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended already, if all is well
-		await(t, "the stranger's port", func() (string, bool) {
-			c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports[1]))
-			if err != nil {
-				return err.Error(), false
-			}
-			return "", c.Close() == nil
-		})
-		return cmd, ended
-	}
-	first, ended := stranger()
+	first, ended := stranger(t, ports[1])
 	s := startSidecar(t, dir, homeDir(t), 60*time.Second)
 	s.Initialize(map[string]any{"rootUri": "file://" + dir, "initializationOptions": trusted, "capabilities": map[string]any{
 		"textDocument": map[string]any{"codeLens": map[string]any{}, "codeAction": map[string]any{}, "hover": map[string]any{}}}})
@@ -80,7 +84,7 @@ func TestAQuickFixStopsWhoHoldsAPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
-	second, ended := stranger()
+	second, ended := stranger(t, ports[1])
 	var freed struct {
 		Freed bool
 		Why   string

@@ -122,11 +122,12 @@ func TestTheReadmesMakeTargetsExist(t *testing.T) {
 	}
 }
 
-func TestTheArchitectureNamesTestsThatExist(t *testing.T) {
+func TestThePagesNameTestsThatExist(t *testing.T) {
 	b, err := os.ReadFile("ARCHITECTURE.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	b = append(b, readme(t)...)
 	have := ""
 	for _, s := range sources(t) {
 		if s.test {
@@ -141,7 +142,7 @@ func TestTheArchitectureNamesTestsThatExist(t *testing.T) {
 			want = m[1] // the beginning of a name
 		}
 		if !strings.Contains(" "+have, " "+want) {
-			t.Errorf("ARCHITECTURE.md names %s, which does not exist", m[1])
+			t.Errorf("ARCHITECTURE.md or README names %s, which does not exist", m[1])
 		}
 	}
 }

@@ -56,12 +56,12 @@ chaos:
 # as an ordinary user; each preset that README calls supported, from npm or the
 # distribution (python3-django, python3-flask, python3-fastapi, python3-uvicorn);
 # PostgreSQL and Redis, from the distribution's packages postgresql and
-# redis-server, started by the tests; Neovim, Emacs with eglot (neovim, emacs-nox,
-# and elpa-eglot before Emacs 29) and vscode-languageserver-protocol from npm, which
-# each mend a port that is taken. Caches are removed beside the
-# real git, and in a race of 100,000 removals. It takes minutes and needs Node. The
-# projects are prepared once and kept, in E2E_PROJECT, E2E_PROJECT-presets and
-# E2E_PROJECT-clients.
+# redis-server, started by the tests; Neovim, Emacs and Vim (neovim, emacs-nox,
+# elpa-lsp-mode, elpa-eglot before Emacs 29, vim, vim-ale) and
+# vscode-languageserver-protocol from npm, each of which mends a port that is taken.
+# Caches are removed beside the real git, and in a race of 100,000 removals. It takes
+# minutes and needs Node. The projects are prepared once and kept, in E2E_PROJECT,
+# E2E_PROJECT-presets and E2E_PROJECT-clients.
 E2E_PROJECT ?= $(or $(TMPDIR),/tmp)/devside-e2e-project
 e2e:
 	@command -v npx >/dev/null || { echo "make e2e needs Node with npm and npx"; exit 1; }

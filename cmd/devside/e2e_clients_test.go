@@ -175,9 +175,10 @@ func mendsAPort(t *testing.T, argv ...string) {
 	case <-time.After(clientPatience):
 		t.Fatalf("the quick-fix did not stop %s", who)
 	}
-	if body := get(t, fmt.Sprintf("http://localhost:%d/api/health", port)); !strings.Contains(body, "ok") {
-		t.Errorf("the server answers %q", body)
-	}
+	await(t, "an answer of the server", func() (string, bool) { // not all clients see that it is ready
+		body, err := page(fmt.Sprintf("http://localhost:%d/api/health", port))
+		return fmt.Sprintf("%q %v", body, err), err == nil && strings.Contains(body, "ok")
+	})
 	ran := inside(t, dir)
 	if len(servers(t, dir)) == 0 {
 		t.Errorf("no server runs in %s, but %v", dir, ran)

@@ -270,7 +270,7 @@ func methodType(t reflect.Type) string {
 }
 
 func TestTheProtocolPageHasEveryMethod(t *testing.T) {
-	page := readProtocol(t)
+	page, all := readProtocol(t), sources(t)
 	var want [][]string
 	for _, v := range wire.Verbs {
 		want = append(want, []string{wire.MethodPrefix + v.Name, methodType(reflect.TypeOf(v.Params)), methodType(reflect.TypeOf(v.Result)), v.Doc})
@@ -284,7 +284,7 @@ func TestTheProtocolPageHasEveryMethod(t *testing.T) {
 	for _, cells := range page.tables["method of Between devside's own processes"] {
 		private[cells[0]] = true
 	}
-	for name, method := range constants(t, "rpc/wire", "") {
+	for name, method := range constants(t, all, "rpc/wire", "") {
 		if s, err := strconv.Unquote(method); err == nil && strings.HasPrefix(s, wire.MethodPrefix) && s != wire.MethodPrefix &&
 			!private[s] && !strings.Contains(page.text, "\n### "+s+"\n") {
 			t.Errorf("the page has no %s (wire.%s)", s, name)
@@ -302,10 +302,10 @@ func TestTheProtocolPageHasEveryMethod(t *testing.T) {
 
 // constants are the constants of a package, of the named type or of none: what
 // stands in the source, by name.
-func constants(t *testing.T, pkg, typ string) map[string]string {
+func constants(t *testing.T, all []source, pkg, typ string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	for _, s := range sources(t) {
+	for _, s := range all {
 		if s.pkg != pkg || s.test {
 			continue
 		}
@@ -344,13 +344,13 @@ func literal(e ast.Expr) string {
 }
 
 func TestTheProtocolPageHasEveryValue(t *testing.T) {
-	page := readProtocol(t)
+	page, all := readProtocol(t), sources(t)
 	for _, c := range []struct{ pkg, typ string }{
 		{"supervisor/status", "State"}, {"supervisor/status", "Reason"}, {"supervisor/status", "TrustState"}, {"supervisor/status", "Severity"},
 		{"supervisor/status", "Kind"}, {"supervisor/status", "Act"}, {"supervisor/status", "Code"}, {"rpc/wire", "Role"},
 	} {
 		var want, have []string
-		for _, v := range constants(t, c.pkg, c.typ) {
+		for _, v := range constants(t, all, c.pkg, c.typ) {
 			text, err := strconv.Unquote(v)
 			if err != nil {
 				t.Fatal(err)
@@ -378,11 +378,11 @@ func TestTheProtocolPageHasEveryValue(t *testing.T) {
 
 // errorsInTheSource are the pairs of a code and data.code that devside answers
 // with, as "number name": every wire.ErrorData beside a wire.Code….
-func errorsInTheSource(t *testing.T, numbers map[string]string) map[string]bool {
+func errorsInTheSource(t *testing.T, all []source, numbers map[string]string) map[string]bool {
 	t.Helper()
-	problems := constants(t, "supervisor/status", "Code")
+	problems := constants(t, all, "supervisor/status", "Code")
 	found := map[string]bool{}
-	for _, s := range sources(t) {
+	for _, s := range all {
 		if s.test || !strings.HasPrefix(s.pkg, "rpc") && s.pkg != "cmd/devside" {
 			continue
 		}
@@ -423,14 +423,14 @@ func errorsInTheSource(t *testing.T, numbers map[string]string) map[string]bool 
 }
 
 func TestTheProtocolPageHasEveryError(t *testing.T) {
-	page := readProtocol(t)
+	page, all := readProtocol(t), sources(t)
 	numbers := map[string]string{}
-	for name, value := range constants(t, "rpc/wire", "") {
+	for name, value := range constants(t, all, "rpc/wire", "") {
 		if strings.HasPrefix(name, "Code") {
 			numbers[name] = value
 		}
 	}
-	want := errorsInTheSource(t, numbers)
+	want := errorsInTheSource(t, all, numbers)
 	have, codes, names := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, cells := range page.tables["code"] {
 		if len(cells) != 3 || cells[2] == "" {
@@ -477,8 +477,8 @@ func TestTheProtocolPagesExamplesAreRight(t *testing.T) {
 		verbs[wire.CommandPrefix+v.Name] = v
 	}
 	notifications := map[string]any{wire.DidChangeStatus: status.Project{}, wire.DidLog: wire.DidLogParams{}, wire.DidHappen: wire.DidHappenParams{}}
-	shown, answered := map[string]bool{}, map[string]bool{}
-	for _, m := range readProtocol(t).examples {
+	page, shown, answered := readProtocol(t), map[string]bool{}, map[string]bool{}
+	for _, m := range page.examples {
 		fault := func(format string, args ...any) {
 			t.Helper()
 			t.Errorf("%s: %s\nin %s", m.section, fmt.Sprintf(format, args...), m.raw)
@@ -518,7 +518,7 @@ func TestTheProtocolPagesExamplesAreRight(t *testing.T) {
 			if err := exact(m.Error.Data, reflect.TypeOf(data)); err != nil {
 				fault("%v", err)
 			}
-			if err := json.Unmarshal(m.Error.Data, &data); err != nil || !slices.ContainsFunc(readProtocol(t).tables["code"], func(cells []string) bool {
+			if err := json.Unmarshal(m.Error.Data, &data); err != nil || !slices.ContainsFunc(page.tables["code"], func(cells []string) bool {
 				return cells[0] == fmt.Sprint(m.Error.Code) && cells[1] == data.Code
 			}) {
 				fault("the error %d %s is not in the table", m.Error.Code, data.Code)
@@ -563,7 +563,7 @@ func TestTheProtocolPagesExamplesAreRight(t *testing.T) {
 			t.Errorf("there is no example of %s", name)
 		}
 	}
-	for _, m := range regexp.MustCompile(`(?m)^### ((?:textDocument|workspace)/\w+)$`).FindAllStringSubmatch(readProtocol(t).text, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^### ((?:textDocument|workspace)/\w+)$`).FindAllStringSubmatch(page.text, -1) {
 		if !shown[m[1]] {
 			t.Errorf("there is no example of %s", m[1])
 		}

@@ -25,11 +25,11 @@ func (s *sidecarProcess) lensTitles(uri string) string {
 }
 
 // stranger is a process that listens on a port and is none of devside's, from
-// another folder.
+// another folder. It has no children: the demo's API would leave its own.
 func stranger(t *testing.T, port int) (*exec.Cmd, chan error) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(binaries(t), "demo"), "api")
-	cmd.Dir, cmd.Env = realDir(t), append(os.Environ(), fmt.Sprintf("PORT=%d", port))
+	cmd := exec.Command(filepath.Join(binaries(t), "demo"), "frontend")
+	cmd.Dir, cmd.Env = realDir(t), append(os.Environ(), fmt.Sprintf("PORT=%d", port), "API_URL=http://127.0.0.1:1")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -553,6 +553,10 @@ func TestTheProtocolPagesExamplesAreRight(t *testing.T) {
 			}
 		}
 	}
+	frame := regexp.MustCompile(`(?m)Content-Length: (\d+)\\r\\n\n +\\r\\n\n +(\{.*\})$`).FindStringSubmatch(page.text)
+	if frame == nil || frame[1] != strconv.Itoa(len(frame[2])) {
+		t.Errorf("the frame that is shown has not the length of its body: %q", frame)
+	}
 	for _, v := range wire.Verbs {
 		if name := wire.MethodPrefix + v.Name; !shown[name] || !answered[name] {
 			t.Errorf("there is no example of %s with a result", name)

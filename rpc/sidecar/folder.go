@@ -21,6 +21,11 @@ import (
 // to ten snapshots a second, a typist as many texts, and clients redraw on each.
 const publishAfter = 100 * time.Millisecond
 
+// lookEvery is how often a folder without a hub looks whether another editor, or
+// a terminal, has started one: a connection to a socket that is not there takes
+// some 50 µs.
+const lookEvery = 2 * time.Second
+
 // folder is what others know of a workspace folder. Whatever changes about it
 // belongs to its keeper, which others send events to; the three values that
 // they may read are written by the keeper alone.
@@ -141,6 +146,8 @@ func (f *folder) run(ctx context.Context) {
 	defer k.retry.Stop()
 	k.publishSoon()
 	k.dial(false)
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-f.inbox.wake:
@@ -149,6 +156,8 @@ func (f *folder) run(ctx context.Context) {
 					return
 				}
 			}
+		case <-look.C:
+			k.lookForHub()
 		case <-k.publish.C:
 			k.publishes = false
 			k.publishNow()

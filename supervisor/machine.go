@@ -195,6 +195,7 @@ type machine struct {
 	problems  map[status.Code]status.Problem
 	sites     []status.Problem // crash-site; replaced as a whole, never changed
 	broke     int              // the run that crashed, until another is ready; 0: none
+	starts    []time.Duration  // how long the last ones took, newest last; replaced, never changed
 }
 
 func newMachine(conf spec.Server, now time.Time) machine {
@@ -618,9 +619,29 @@ func (s *stepper) becomeReady() {
 	if warned { // of this run: it is as true as before
 		s.raise(warning)
 	}
+	s.judgeStart(s.now.Sub(s.spawnedAt))
 	s.enter(status.Ready, "", "")
 	s.say(status.HappenedReady, fmt.Sprintf("%s is ready after %s", s.conf.Name, seconds(ms)))
 }
+
+// judgeStart says when a start took longer than those before it. One without its
+// caches had everything to make anew.
+func (s *stepper) judgeStart(took time.Duration) {
+	if s.because.Rule == ruleLockfile || s.because.Rule == ruleAsked {
+		return
+	}
+	if usual, slow := policy.SlowStart(s.starts, took); slow {
+		s.raise(s.problem(status.SlowStart, fmt.Sprintf("%s took %s to become ready, usually it takes %s", s.conf.Name,
+			seconds(took.Milliseconds()), seconds(usual.Milliseconds())), "its log says when it did what; other programs may have kept the machine busy"))
+	}
+	s.starts = policy.KeepStart(s.starts, took)
+}
+
+// Rules of a Because after which the caches of a server are gone.
+const (
+	ruleLockfile = "lockfile"
+	ruleAsked    = "asked"
+)
 
 func (s *stepper) healthyAgain() {
 	delete(s.problems, status.NotHealthy)
@@ -931,7 +952,7 @@ func (m machine) stopOutcome() (r Result, done bool) {
 
 // snapshot is the machine as others see it.
 func (m machine) snapshot() Snapshot {
-	s := Snapshot{Overdue: m.overdue, Wanted: m.wanted(), Stop: m.conf.Stop, Held: m.held}
+	s := Snapshot{Overdue: m.overdue, Wanted: m.wanted(), Stop: m.conf.Stop, Held: m.held, Starts: m.starts}
 	s.Server = status.Server{
 		Name: m.conf.Name, State: m.state, Since: m.since, PID: m.pid, ReadyMs: m.readyMs,
 		Restarts: m.restarts, Crashes: m.crashes, LastExit: m.lastExit, Message: m.message,

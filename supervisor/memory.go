@@ -167,7 +167,7 @@ func (s *stepper) configured() {
 // inherit takes over from the actor of the same server under an older
 // configuration what a change of that must not undo.
 func (m *machine) inherit(old Snapshot) {
-	m.history = old.history
+	m.history, m.starts = old.history, old.Starts
 	m.restarts, m.crashes, m.lastExit = old.Restarts, old.Crashes, old.LastExit
 }
 

@@ -60,6 +60,9 @@ type Host struct {
 	// last second; nil: not known.
 	OOMKills func(now bool) (uint64, error)
 	Happened func(status.Event)
+	// Starts are how long the last starts of a server took under an earlier hub,
+	// newest last; nil: nothing is known.
+	Starts func(server string) []time.Duration
 	// Prepare is called right before a server's process is started, when the one
 	// before has gone; nil: nothing is to be done then.
 	Prepare func(server string)
@@ -130,6 +133,9 @@ type (
 func newServer(host Host, conf spec.Server, log *logs.Log, run int, changed func(Snapshot, dependency)) *Server {
 	s := &Server{host: host, conf: conf, log: log, box: newMailbox(), changed: changed, m: newMachine(conf, time.Now())}
 	s.m.run = run
+	if host.Starts != nil {
+		s.m.starts = host.Starts(conf.Name)
+	}
 	return s
 }
 

@@ -16,6 +16,7 @@ package supervisor
 
 import (
 	"context"
+	"time"
 
 	"github.com/devside/devside/supervisor/crash"
 	"github.com/devside/devside/supervisor/policy"
@@ -45,6 +46,7 @@ type Snapshot struct {
 	Stop     spec.Stop        // how it is stopped, for the ledger
 	Wanted   bool             // it runs and is to go on, or is on its way to run again
 	Held     crash.Cause      // in blocked or crash-loop: why its last run ended
+	Starts   []time.Duration  // how long its last ones took until it was ready, newest last
 	process  Process          // that runs; nil: none
 	history  policy.History   // for the actor that takes this one's place
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/devside/devside/supervisor"
 	"github.com/devside/devside/supervisor/state"
 	"github.com/devside/devside/supervisor/status"
 	"github.com/devside/devside/watch"
@@ -458,6 +459,36 @@ func TestEDGE2ADiskThatIsNearlyFullIsToldUntilThereIsRoom(t *testing.T) {
 	}
 	f.caches.told("api", time.Now(), cache.Result{FreeBytes: 9 << 30})
 	if st := f.Status(); has(st.Problems, status.DiskLow, "api") {
+		t.Errorf("%+v", st.Problems)
+	}
+}
+
+func TestASlowStartIsToldBesideThoseOfEarlierHubs(t *testing.T) {
+	port := freePort(t)
+	f := opened(t, config(server("api", port, serving)))
+	for range 3 {
+		f.start()
+		f.Stop(t.Context(), nil, supervisor.StopOptions{}) //nolint:errcheck // what it ends with is looked at by others
+	}
+	f.end(false)
+	store := state.Open(f.paths, func(err error) { t.Error(err) })
+	v := store.Starts()
+	store.Close()
+	if len(v.ReadyMs["api"]) != 3 {
+		t.Fatalf("%+v", v)
+	}
+	// The next start takes 4 s: its readiness file comes so late.
+	f.write("devside.yaml", config(server("api", port, []string{"late", filepath.Join(f.root, "now")}, "ready: {exec: [test, -e, now], every: 100ms}")))
+	f.open()
+	f.Vouch(1)
+	f.start()
+	st := f.Status()
+	i := slices.IndexFunc(st.Problems, func(p status.Problem) bool { return p.Code == status.SlowStart })
+	if i < 0 || st.Problems[i].Severity != status.Information || !strings.Contains(st.Problems[i].Message, "usually it takes") {
+		t.Errorf("%+v", st.Problems)
+	}
+	f.Stop(t.Context(), nil, supervisor.StopOptions{}) //nolint:errcheck // as above
+	if st := f.Status(); has(st.Problems, status.SlowStart, "api") {
 		t.Errorf("%+v", st.Problems)
 	}
 }

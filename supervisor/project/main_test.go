@@ -123,6 +123,12 @@ func runChild(mode string, args []string) int {
 			return 1
 		}
 		serve()
+	case "late": // says after four seconds that it is ready
+		serve()
+		<-time.After(4 * time.Second)
+		if err := os.WriteFile(args[0], nil, 0o600); err != nil {
+			return 1
+		}
 	case "touch": // shows that it ran
 		if err := os.WriteFile(args[0], nil, 0o600); err != nil {
 			return 1

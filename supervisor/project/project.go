@@ -21,6 +21,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -209,6 +210,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		OOMKills: new(oomKills).count,
 		Happened: p.happened,
 		Prepare:  p.caches.prepare,
+		Starts:   startsBefore(p.store.Starts()),
 		Measure:  supervisor.Measurer(p.tracker),
 	}, func(server string) *logs.Log {
 		if p.files == nil {
@@ -342,7 +344,7 @@ const gather = 2 * time.Millisecond
 func (p *Project) loop(ctx context.Context) {
 	visible := time.NewTimer(time.Hour)
 	defer visible.Stop()
-	keeper := bookkeeper{running: p.resume} // what the snapshot says
+	keeper := bookkeeper{running: p.resume, startsAt: time.Now()} // what the snapshot says
 	var held []holding
 	var gathered <-chan time.Time
 	for {
@@ -405,9 +407,41 @@ func (p *Project) update(change func(v *view)) {
 
 // bookkeeper remembers what is on disk.
 type bookkeeper struct {
-	ledger  []state.LedgerEntry
-	running []string
+	ledger   []state.LedgerEntry
+	running  []string
+	starts   map[string][]int64
+	startsAt time.Time // when they were looked at last
 }
+
+// startsEvery is how often the starts are written at most, beside the end of the
+// project: they are for the next hub.
+const startsEvery = 5 * time.Second
+
+// startsNow are the starts of all servers.
+func (p *Project) startsNow() map[string][]int64 {
+	all := map[string][]int64{}
+	for _, s := range p.group.Snapshots() {
+		for _, d := range s.Starts {
+			all[s.Name] = append(all[s.Name], d.Milliseconds())
+		}
+	}
+	return all
+}
+
+// startsBefore gives each server what an earlier hub has known of it.
+func startsBefore(v state.Starts) func(server string) []time.Duration {
+	return func(server string) (out []time.Duration) {
+		for _, ms := range v.ReadyMs[server] {
+			if ms >= 0 && len(out) < mostStarts {
+				out = append(out, time.Duration(ms)*time.Millisecond)
+			}
+		}
+		return out
+	}
+}
+
+// mostStarts bounds what is taken of a file.
+const mostStarts = 10
 
 // keepBooks writes the ledger when a pid has changed, and the snapshot when
 // the set of servers that are wanted has.
@@ -427,6 +461,13 @@ func (p *Project) keepBooks(k *bookkeeper) {
 	for _, name := range p.resume { // to come back, or else they are forgotten if this hub dies, too
 		if !slices.Contains(running, name) {
 			running = append(running, name)
+		}
+	}
+	if now := time.Now(); now.Sub(k.startsAt) >= startsEvery {
+		k.startsAt = now
+		if starts := p.startsNow(); !reflect.DeepEqual(starts, k.starts) {
+			k.starts = starts
+			p.store.PutStarts(state.Starts{ReadyMs: starts})
 		}
 	}
 	again := p.again.Swap(false)
@@ -531,6 +572,9 @@ func (p *Project) Close(ctx context.Context, keep bool) {
 		p.store.PutSnapshot(state.Snapshot{At: time.Now()})
 	}
 	p.putLedger(nil)
+	if starts := p.startsNow(); len(starts) > 0 {
+		p.store.PutStarts(state.Starts{ReadyMs: starts})
+	}
 	p.store.Close()
 	p.audit.Close()
 	p.root.Close() //nolint:errcheck // only read from

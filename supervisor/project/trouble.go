@@ -57,6 +57,7 @@ func (p *Project) Rewrite() {
 var consequences = map[string]string{
 	"ledger.json":   "processes that a hub before this one left may still run",
 	"snapshot.json": "what ran before is not known, so that nothing is started again",
+	"starts.json":   "how long starts usually take is not known, so that a slow one is not told",
 	"trust.json":    "whether somebody has agreed to the project's commands is not known, so that devside asks again",
 }
 

@@ -104,10 +104,18 @@ type Trust struct {
 	At     time.Time `json:"at"`
 }
 
+// Starts is how long servers took to become ready, so that one that takes longer
+// than usual can be told from one that always does.
+type Starts struct {
+	Schema  int                `json:"schema"`
+	ReadyMs map[string][]int64 `json:"readyMs"` // by server, newest last
+}
+
 const (
 	ledgerFile   = "ledger.json"
 	snapshotFile = "snapshot.json"
 	trustFile    = "trust.json"
+	startsFile   = "starts.json"
 )
 
 // retryEvery is how soon a write that failed is tried again: a full disk is
@@ -197,6 +205,12 @@ func (s *Store) PutSnapshot(v Snapshot) {
 func (s *Store) PutTrust(v Trust) {
 	v.Schema = schema
 	s.put(trustFile, v)
+}
+
+// PutStarts writes the starts soon, without waiting.
+func (s *Store) PutStarts(v Starts) {
+	v.Schema = schema
+	s.put(startsFile, v)
 }
 
 func (s *Store) put(name string, v any) {
@@ -392,6 +406,9 @@ func (s *Store) Snapshot() Snapshot {
 
 // Trust returns the trust, or a zero one.
 func (s *Store) Trust() Trust { return read(s, trustFile, func(v Trust) int { return v.Schema }) }
+
+// Starts returns the starts, or zero ones.
+func (s *Store) Starts() Starts { return read(s, startsFile, func(v Starts) int { return v.Schema }) }
 
 // read returns a file's value. A missing file is a zero value; a damaged one
 // is set aside and reported.

@@ -19,6 +19,7 @@ const (
 	Crashed        Code = "crashed"
 	CrashLooping   Code = "crash-loop"
 	CrashSite      Code = "crash-site"
+	SlowStart      Code = "slow-start"
 	NotHealthy     Code = "unhealthy"
 	MemoryLimit    Code = "memory-limit"
 	MemoryWarning  Code = "memory-warning"
@@ -89,6 +90,7 @@ var Catalogue = []Entry{
 	{Code: DiskLow, Severity: Warning, Title: "the disk is nearly full", Field: "caches"},
 	{Code: WatchLimit, Severity: Warning, Title: "the system refuses to watch more files", Field: "-"},
 	{Code: WatchLoop, Severity: Warning, Title: "a rule of watch goes round", Field: "watch"},
+	{Code: SlowStart, Severity: Information, Title: "the start took longer than usual"},
 	{Code: NotTrusted, Severity: Information, Title: "the project is not trusted yet", Field: "-"},
 	{Code: StateFailed, Severity: Warning, Title: "devside can't keep its own files", Field: "-"},
 }

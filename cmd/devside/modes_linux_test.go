@@ -21,6 +21,7 @@ import (
 	"github.com/devside/devside/rpc/socket"
 	"github.com/devside/devside/rpc/wire"
 	"github.com/devside/devside/supervisor/port"
+	"github.com/devside/devside/supervisor/proc"
 	"github.com/devside/devside/supervisor/status"
 )
 
@@ -273,5 +274,47 @@ func TestOneStoryInThreeModes(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// TestASessionAfterACrashTakesBackWhatItsEditorShows: a session that is killed
+// leaves a crash site on its editor's screen; the next one of the same editor,
+// which knows nothing of it, takes it back.
+func TestASessionAfterACrashTakesBackWhatItsEditorShows(t *testing.T) {
+	home := homeDir(t)
+	var first *sidecarProcess
+	e := told(t, func(t *testing.T, dir, _ string) []*fakeeditor.Editor {
+		first = startSidecar(t, dir, home, storyPatience)
+		return nil // initialized below, with the editor's pid
+	})
+	params := map[string]any{"processId": os.Getpid(), "rootUri": "file://" + e.dir, "initializationOptions": trusted, "capabilities": capable}
+	e.all = []*fakeeditor.Editor{first.Editor}
+	first.Answer("window/workDoneProgress/create", func(json.RawMessage) (any, *fakeeditor.Error) { return nil, nil })
+	first.Initialize(params)
+	e.write("main.js", "throw new TypeError('no price');\n")
+	e.start()
+	e.shows("main.js", "0 crash-site")
+	await(t, "the list on disk", func() (string, bool) {
+		names, err := filepath.Glob(filepath.Join(home, "state", "*", fmt.Sprintf("shown-%d.json", os.Getpid())))
+		if err != nil || len(names) != 1 {
+			return fmt.Sprint(names, err), false
+		}
+		text, err := os.ReadFile(names[0])
+		return string(text), err == nil && strings.Contains(string(text), "main.js")
+	})
+	id, err := proc.Identify(first.cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(t, id)
+	<-first.ended
+
+	second := startSidecar(t, e.dir, home, storyPatience)
+	e.all = []*fakeeditor.Editor{second.Editor}
+	second.Initialize(params)
+	e.shows("main.js")
+	second.Shutdown()
+	if names, _ := filepath.Glob(filepath.Join(home, "state", "*", "shown-*.json")); len(names) > 0 {
+		t.Errorf("left: %v", names)
 	}
 }

@@ -107,6 +107,14 @@ func serveStdio(ctx context.Context, a *app, s stdio) int {
 		RWC: rwc, Version: version, Log: s.log,
 		Trust: s.trusted, Root: s.root, Refused: s.refused,
 		Getenv: a.getenv, Environ: a.environ(),
+		Shown: func(root string, editor int) sidecar.Shown {
+			paths, err := state.Locate(root, a.getenv)
+			if err != nil {
+				s.log.Warn().Err(err).Msg("what is shown is not kept")
+				editor = 0
+			}
+			return state.NewShown(paths, editor)
+		},
 		Taken: func(number int) bool {
 			taken, _, err := port.Taken(number)
 			return err == nil && taken

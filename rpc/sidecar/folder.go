@@ -121,6 +121,8 @@ type keeper struct {
 	shown   shown         // as the client was last told to ask for it
 
 	published map[string]digest // what the client shows, by URI
+	keep      Shown             // where these URIs are kept for the next session; nil: nowhere
+	kept      []string          // those that are
 	publish   *time.Timer
 	publishes bool // publish is running
 
@@ -144,6 +146,7 @@ func (f *folder) run(ctx context.Context) {
 	defer k.links.stop()
 	defer k.publish.Stop()
 	defer k.retry.Stop()
+	k.recall()
 	k.publishSoon()
 	k.dial(false)
 	look := time.NewTicker(lookEvery)
@@ -327,12 +330,18 @@ func (k *keeper) dialed(e dialed) bool {
 }
 
 func (k *keeper) hubLost() bool {
+	asked := k.current.quit.Load()
 	k.current = nil
 	k.folder.link.Store(nil)
 	k.status = nil
 	k.newest.Store(nil)
 	if k.leaving {
 		return true
+	}
+	if asked { // by this client: the next request that needs a hub starts one
+		k.held = false
+		k.publishSoon()
+		return false
 	}
 	k.s.tell(protocol.MessageTypeWarning, "devside: the hub of "+k.path+" ended without being asked; starting it again")
 	k.publishSoon()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/devside/devside/rpc"
 	"github.com/devside/devside/rpc/wire"
@@ -21,6 +22,7 @@ type link struct {
 	f    *folder
 	conn *rpc.Conn // set before the keeper is told
 	logs logQueue
+	quit atomic.Bool // this client has asked the hub to end, and it does
 
 	mu     sync.Mutex
 	told   bool   // the editor has had a snapshot of this link

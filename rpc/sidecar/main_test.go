@@ -99,6 +99,13 @@ func (h *fakeHub) await(what string, condition func() bool) {
 	}
 }
 
+// dialsSoFar lists the attempts to reach a hub.
+func (h *fakeHub) dialsSoFar() []dialing {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.dials)
+}
+
 func (h *fakeHub) called(method string) []hubCall {
 	return slices.DeleteFunc(slices.Clone(h.calls), func(c hubCall) bool { return c.method != method })
 }

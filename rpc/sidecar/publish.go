@@ -79,6 +79,36 @@ func (k *keeper) publishNow() {
 		k.published[at] = sum
 		k.s.send(protocol.MethodTextDocumentPublishDiagnostics, raw)
 	}
+	k.remember()
+}
+
+// recall takes what the session before this one left on the client's screen for
+// published, so that what is not known any more is taken back.
+func (k *keeper) recall() {
+	if k.s.o.Shown == nil {
+		return
+	}
+	k.keep = k.s.o.Shown(k.real, k.client.pid)
+	uris, err := k.keep.Load()
+	if err != nil {
+		k.s.log.Warn().Err(err).Msg("what was shown before")
+	}
+	for _, at := range uris {
+		k.published[at] = digest{}
+	}
+	k.kept = uris
+}
+
+// remember keeps what the client shows now.
+func (k *keeper) remember() {
+	now := slices.Sorted(maps.Keys(k.published))
+	if k.keep == nil || slices.Equal(now, k.kept) {
+		return
+	}
+	k.kept = now
+	if err := k.keep.Save(now); err != nil {
+		k.s.log.Warn().Err(err).Msg("what is shown")
+	}
 }
 
 // clear takes back everything that the client shows of this folder.
@@ -86,6 +116,7 @@ func (k *keeper) clear() {
 	for _, at := range slices.Sorted(maps.Keys(k.published)) {
 		k.unpublish(at)
 	}
+	k.remember()
 }
 
 func (k *keeper) unpublish(at string) {

@@ -364,3 +364,26 @@ func TestAnOlderSnapshotNeverFollowsANewerOne(t *testing.T) {
 		})
 	})
 }
+
+// A hub that this editor has asked to end is not missed: nobody is told of a
+// loss, and the next hub is one that a request needs.
+func TestAHubThatWasAskedToEndIsNotMissed(t *testing.T) {
+	inSession(t, func(l *lab) {
+		l.connect()
+		l.hub.handle["devside/quit"] = func(context.Context, json.RawMessage) (any, error) { return wire.QuitResult{Quit: true}, nil }
+		l.Do("devside/quit", nil, nil)
+		dials := len(l.hub.dialsSoFar())
+		l.hub.die()
+		time.Sleep(time.Minute) // of the bubble's time: every retry would have come
+		l.Look(func(s *fakeeditor.State) {
+			if n := s.Count("window/logMessage") + s.Count("window/showMessage"); n > 0 {
+				t.Errorf("%d messages", n)
+			}
+		})
+		for _, d := range l.hub.dialsSoFar()[dials:] {
+			if d.start {
+				t.Errorf("a hub was started: %+v", d)
+			}
+		}
+	})
+}

@@ -78,10 +78,20 @@ type Options struct {
 	Dir     string   // the working directory; empty: os.Getwd
 	// Taken reports whether a port is taken on this machine. nil: none is known to be.
 	Taken func(port int) bool
+	// Shown keeps which files an editor, by its pid, shows diagnostics of, from one
+	// session to the next in the same folder. nil: nothing is kept.
+	Shown func(root string, editor int) Shown
 	// Identify tells processes apart: the same id is the same process, and ok
 	// is false when there is none with this pid that is an ancestor of ours.
 	// nil: asked of the system.
 	Identify func(pid int) (id string, ok bool)
+}
+
+// Shown is where a folder's session keeps which files show diagnostics, for the
+// session that comes after a crash. Its methods are called by one goroutine.
+type Shown interface {
+	Load() ([]string, error)
+	Save(uris []string) error
 }
 
 // Run serves one session and returns its exit code: 0 after shutdown, 1 when

@@ -209,7 +209,14 @@ func (f *folder) relay(ctx, whole context.Context, r request) (json.RawMessage, 
 		context.AfterFunc(whole, l.logs.release)
 	}
 	var result json.RawMessage
+	if r.verb == "quit" { // before: its end may be seen before the answer is
+		l.quit.Store(true)
+	}
 	err = l.conn.Call(ctx, wire.MethodPrefix+r.verb, r.params, &result)
+	if r.verb == "quit" {
+		var res wire.QuitResult
+		l.quit.Store(err == nil && json.Unmarshal(result, &res) == nil && res.Quit)
+	}
 	switch {
 	case err == nil:
 		return result, nil

@@ -11,17 +11,18 @@ import (
 
 // capabilities is what a client declared, as far as the session acts on it.
 type capabilities struct {
-	progress  bool // window/workDoneProgress/create may be asked of it
-	related   bool // diagnostics may have relatedInformation
-	lenses    bool
-	hints     bool
-	hovers    bool
-	actions   bool
-	completes bool
-	symbols   bool
-	links     bool
-	refresh   refreshes
-	takes     editor.Client
+	progress      bool // window/workDoneProgress/create may be asked of it
+	related       bool // diagnostics may have relatedInformation
+	configuration bool // it can be asked for its settings
+	lenses        bool
+	hints         bool
+	hovers        bool
+	actions       bool
+	completes     bool
+	symbols       bool
+	links         bool
+	refresh       refreshes
+	takes         editor.Client
 }
 
 // clientCapabilities is LSP's type of that name, as far as it is read. A feature is a
@@ -31,7 +32,8 @@ type clientCapabilities struct {
 		WorkDoneProgress bool `json:"workDoneProgress"`
 	} `json:"window"`
 	Workspace struct {
-		CodeLens struct {
+		Configuration bool `json:"configuration"`
+		CodeLens      struct {
 			RefreshSupport bool `json:"refreshSupport"`
 		} `json:"codeLens"`
 		InlayHint struct {
@@ -77,15 +79,16 @@ func readCapabilities(raw json.RawMessage) capabilities {
 	_ = json.Unmarshal(orEmpty(raw), &d)
 	doc := d.TextDocument
 	c := capabilities{
-		progress:  d.Window.WorkDoneProgress,
-		related:   doc.PublishDiagnostics.RelatedInformation,
-		lenses:    doc.CodeLens != nil,
-		hints:     doc.InlayHint != nil,
-		hovers:    doc.Hover != nil,
-		actions:   doc.CodeAction != nil,
-		completes: doc.Completion != nil,
-		symbols:   doc.DocumentSymbol != nil,
-		links:     doc.DocumentLink != nil,
+		progress:      d.Window.WorkDoneProgress,
+		related:       doc.PublishDiagnostics.RelatedInformation,
+		configuration: d.Workspace.Configuration,
+		lenses:        doc.CodeLens != nil,
+		hints:         doc.InlayHint != nil,
+		hovers:        doc.Hover != nil,
+		actions:       doc.CodeAction != nil,
+		completes:     doc.Completion != nil,
+		symbols:       doc.DocumentSymbol != nil,
+		links:         doc.DocumentLink != nil,
 	}
 	c.refresh = refreshes{
 		lenses: c.lenses && d.Workspace.CodeLens.RefreshSupport,

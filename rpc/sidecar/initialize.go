@@ -48,6 +48,8 @@ type client struct {
 	linger  time.Duration
 	auto    autostart
 	notes   []string // what was wrong with the params, for the client's log
+
+	saidLinger, saidAuto bool // they were given
 }
 
 // autostart is initializationOptions.autostart.
@@ -97,14 +99,14 @@ func (c *client) readOptions(raw json.RawMessage) {
 		if err != nil {
 			c.notes = append(c.notes, fmt.Sprintf("initializationOptions.linger was ignored: %v", err))
 		}
-		c.linger = linger
+		c.linger, c.saidLinger = linger, err == nil
 	}
 	if v, ok := options["autostart"]; ok {
 		auto, err := readAutostart(v)
 		if err != nil {
 			c.notes = append(c.notes, fmt.Sprintf("initializationOptions.autostart was ignored: %v", err))
 		}
-		c.auto = auto
+		c.auto, c.saidAuto = auto, err == nil
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/devside/devside/rpc"
 	"github.com/devside/devside/rpc/wire"
@@ -53,7 +54,7 @@ func (f *folder) hello() wire.HelloParams {
 		PID:      os.Getpid(),
 		Env:      f.s.o.Environ,
 		Trusted:  f.client.trusted,
-		LingerMs: f.client.linger.Milliseconds(),
+		LingerMs: time.Duration(f.s.linger.Load()).Milliseconds(),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -40,7 +41,8 @@ type session struct {
 	tasks    *tasks        // everything that ends with the session
 	relays   *tasks        // what ends with shutdown: requests at a hub, progress, autostart
 	progress progressTable
-	stale    *refresher // what the client is to ask for again
+	stale    *refresher   // what the client is to ask for again
+	linger   atomic.Int64 // of this session, in nanoseconds: what a new connection to a hub says
 
 	stopping sync.Once
 	stopped  chan struct{} // closed when shutdown's work is done
@@ -130,6 +132,10 @@ func (s *session) notification(m rpc.Message) error {
 		protocol.MethodTextDocumentDidClose, protocol.MethodTextDocumentDidSave:
 		s.open()
 		return s.document(m)
+	case protocol.MethodWorkspaceDidChangeConfiguration:
+		s.open()
+		s.configure(false)
+		return nil
 	case protocol.MethodWorkspaceDidChangeWatchedFiles:
 		s.eachFolder(func(f *folder) { f.inbox.put(filesChanged{}) })
 		return nil
@@ -180,6 +186,7 @@ func (s *session) initialize(params json.RawMessage) (rpc.Work, error) {
 	s.mu.Lock()
 	s.phase, s.client, s.places = initialized, c, at
 	s.mu.Unlock()
+	s.linger.Store(int64(c.linger))
 	s.log.Info().Str("client", c.name).Int("folders", len(at)).Bool("trusted", c.trusted).Msg("initialize")
 	if c.pid > 0 {
 		s.tasks.run(func(ctx context.Context) { s.watchParent(ctx, c.pid) })
@@ -218,6 +225,7 @@ func (s *session) open() {
 			s.autostart(f, c.auto.servers)
 		}
 	}
+	s.configure(true)
 }
 
 // addFolder opens a folder unless it is open. The caller holds mu.

@@ -3,11 +3,12 @@ package crash
 import (
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 )
@@ -136,43 +137,52 @@ func FuzzSites(f *testing.F) {
 	})
 }
 
-// The work grows with the output and not with its square, also where each line
-// begins an error that none of the next ends. Times are the best of several:
-// four times the lines cost 16 times as much if it were the square.
-func TestTheWorkIsLinear(t *testing.T) {
-	for _, line := range []string{
-		"Error: boom", "/app/a.js:1", "Traceback (most recent call last):", "panic: x", "# shop", "error: x", "[vite] Internal server error: x",
-		"  File \"/app/a.py\", line 3", "✘ [ERROR] x", "./a.jsx:1:1", "   ╭─[ src/a.ts:3:22 ]", "a.go:1:1: x", "a.rb:1:in `f': x (E)", "java.lang.Error: x",
-		"    at f (/app/a.js:1:1)", "thread 'main' panicked at a.rs:1:2:", "PHP Fatal error:  Uncaught x in /a.php:3",
-	} {
-		cost := func(n int) time.Duration {
-			lines := plain(slices.Repeat([]string{line}, n))
-			best := time.Hour
-			for range 3 {
-				began := time.Now()
-				blocks(lines)
-				best = min(best, time.Since(began))
-			}
-			return best
+// hard are lines that begin an error each, which none of the next ends.
+var hard = []string{
+	"Error: boom", "/app/a.js:1", "Traceback (most recent call last):", "panic: x", "# shop", "error: x", "[vite] Internal server error: x",
+	"  File \"/app/a.py\", line 3", "✘ [ERROR] x", "./a.jsx:1:1", "   ╭─[ src/a.ts:3:22 ]", "a.go:1:1: x", "a.rb:1:in `f': x (E)", "java.lang.Error: x",
+	"    at f (/app/a.js:1:1)", "thread 'main' panicked at a.rs:1:2:", "PHP Fatal error:  Uncaught x in /a.php:3",
+}
+
+// What is looked at is bounded, whatever was printed: lines before the last
+// ReportLines change nothing, nor does what of a line is beyond maxLine.
+func TestWhatIsLookedAtIsBounded(t *testing.T) {
+	for _, line := range hard {
+		last := slices.Repeat([]string{line}, ReportLines)
+		longer := slices.Concat(slices.Repeat([]string{line}, 3*ReportLines), last)
+		if got, want := Ended(Exit{Code: 1}, longer), Ended(Exit{Code: 1}, last); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %d reports of the longer output, %d of its end", line, len(got), len(want))
 		}
-		const n = 100
-		if one, four := cost(n), cost(4*n); four > 10*one+5*time.Millisecond {
-			t.Errorf("%q: %v for %d lines, %v for %d", line, one, n, four, 4*n)
+		if got := len(Ended(Exit{Code: 1}, last)); got > ReportLines {
+			t.Errorf("%q: %d reports", line, got)
 		}
 	}
 }
 
-// The worst of it, as much as is ever looked at, takes no time that a person
-// would notice: it is done beside a server's actor.
-func TestTheWorstTakesLittleTime(t *testing.T) {
+// BenchmarkHardLines shows that the work grows with the output and not with its
+// square: four times the lines should take about four times as long.
+func BenchmarkHardLines(b *testing.B) {
+	for _, n := range []int{ReportLines / 4, ReportLines} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			for b.Loop() {
+				for _, line := range hard {
+					blocks(plain(slices.Repeat([]string{line}, n)))
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkTheWorst is as much as is ever looked at, of lines that are hard.
+func BenchmarkTheWorst(b *testing.B) {
 	pad := strings.Repeat("x: y ", maxLine/5)
-	for _, line := range []string{"Error: ", "[vite] Internal server error: ", "/app/a.js:1", "java.lang.Error: ", "  File \"", "./a", "error: ", "a.go:1:1: ", "src/a.ts(1,2): error TS1: ", "SyntaxError: "} {
-		lines := slices.Repeat([]string{line + pad}, ReportLines)
-		began := time.Now()
-		Ended(Exit{Code: 1}, lines)
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("%q: %v", line, took)
-		}
+	for _, line := range []string{"Error: ", "[vite] Internal server error: ", "/app/a.js:1", "java.lang.Error: ", "  File \"", "a.go:1:1: "} {
+		b.Run(line, func(b *testing.B) {
+			lines := slices.Repeat([]string{line + pad}, ReportLines)
+			for b.Loop() {
+				Ended(Exit{Code: 1}, lines)
+			}
+		})
 	}
 }
 

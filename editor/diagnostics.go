@@ -23,6 +23,9 @@ const DiagnosticSource = "devside"
 // redraw the whole list on each publish.
 const MaxPerFile = 100
 
+// problemsPage describes every code, in the project's own documentation.
+const problemsPage = "https://github.com/devside/devside/blob/main/README.md#problems"
+
 // maxRelatedText bounds the output shown beside a crash: a hover, not a log.
 const maxRelatedText = 2000
 
@@ -40,6 +43,8 @@ type Input struct {
 	URI func(file string) string
 	// Related is whether the client declared relatedInformation.
 	Related bool
+	// Described is whether the client shows a link behind a diagnostic's code.
+	Described bool
 }
 
 // Data is the `data` of a diagnostic: what a quick-fix needs to know of it.
@@ -362,6 +367,9 @@ func (b *builder) add(f found) {
 		Source:   protocol.NewOptional(DiagnosticSource),
 		Message:  protocol.String(text),
 		Data:     protocol.LSPAny(data),
+	}
+	if b.in.Described {
+		d.CodeDescription = protocol.CodeDescription{Href: uri.URI(problemsPage)}
 	}
 	if b.in.Related {
 		d.RelatedInformation = f.related

@@ -374,3 +374,20 @@ func TestAnUntrustedProjectShowsWhatWouldRun(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// The link behind a code goes only to a client that shows it.
+func TestACodeLeadsToItsDescription(t *testing.T) {
+	for _, described := range []bool{true, false} {
+		got := Diagnostics(Input{Loaded: exampleConfig(), Status: running(problem(status.Crashed, "api", "it ended")), Described: described})
+		for file, list := range got {
+			for _, d := range list {
+				if has := d.CodeDescription.Href == problemsPage; has != described {
+					t.Errorf("%s, described %t: %+v", file, described, d.CodeDescription)
+				}
+			}
+		}
+		if len(got) == 0 {
+			t.Error("no diagnostics")
+		}
+	}
+}

@@ -118,7 +118,11 @@ func (v View) describeServer(d *document, s spec.Server) {
 		d.line("pid " + strconv.Itoa(now.PID))
 	}
 	if now.ReadyMs != nil {
-		d.line("ready in " + Milliseconds(*now.ReadyMs))
+		text := "ready in " + Milliseconds(*now.ReadyMs)
+		if now.WaitedMs > 0 {
+			text = "waited " + Milliseconds(now.WaitedMs) + " for what it depends on, then " + text
+		}
+		d.line(text)
 	}
 	if now.PID != 0 && now.MemoryBytes > 0 {
 		text := "memory " + Bytes(now.MemoryBytes)

@@ -58,7 +58,7 @@ func live() *status.Project {
 	at := time.Date(2026, 11, 27, 9, 12, 0, 0, time.UTC)
 	return &status.Project{Trust: status.Trust{State: status.Trusted}, Servers: []status.Server{
 		{Name: "api", State: status.Ready, Since: at, PID: 77, Ports: []status.Port{{Number: 4000, Listening: true}}, URL: "http://localhost:4000",
-			ReadyMs: &ms, MemoryBytes: 300 << 20, Restarts: 2, Crashes: 1, RestartReason: status.ReasonCrash,
+			ReadyMs: &ms, WaitedMs: 2000, MemoryBytes: 300 << 20, Restarts: 2, Crashes: 1, RestartReason: status.ReasonCrash,
 			LastExit: &status.Exit{Code: &code, At: at, Cause: "module-not-found"}},
 		{Name: "web", State: status.Blocked, Message: "port <3000> is *taken*", Ports: []status.Port{{Number: 3005}, {Number: 3001}}, DependsOn: []string{"api", "db"}},
 	}, Dependencies: []status.Dependency{{Name: "db", Message: "connection refused", Checked: at}}}
@@ -138,7 +138,7 @@ func TestHover(t *testing.T) {
 		want         []string // pieces, in order
 	}{
 		{"a server", strings.Replace(shop, "  api:", "  a¦pi:", 1), []string{"api — ready since 09:12:00", "command npm run dev", "http://localhost:4000", "ports 4000 (listening)", "pid 77",
-			"ready in 1.2 s", "memory 300 MB ▁█", "restarts 2, crashes 1, last for: crash", "last exit with status 1 at 09:12:00: module-not-found", "servers.<name> — map", "One server, by its name."}},
+			"waited 2.0 s for what it depends on, then ready in 1.2 s", "memory 300 MB ▁█", "restarts 2, crashes 1, last for: crash", "last exit with status 1 at 09:12:00: module-not-found", "servers.<name> — map", "One server, by its name."}},
 		{"a server that is blocked", strings.Replace(shop, "web:", "web¦:", 1), []string{"web — blocked", "port <3000> is *taken*", "ports 3005, 3001", "depends on api, db"}},
 		{"a name in depends_on", strings.Replace(shop, "[api, db]", "[a¦pi, db]", 1), []string{"api — ready", "servers.<name>.depends_on"}},
 		{"a dependency's name in depends_on", strings.Replace(shop, "[api, db]", "[api, d¦b]", 1), []string{"db — tcp, only checked", "down: connection refused"}},

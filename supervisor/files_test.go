@@ -162,3 +162,17 @@ func TestWhatIsHeldStartsWhenItsEntryChanges(t *testing.T) {
 		g.FileChanged("nobody", saved)
 	})
 }
+
+func TestHowLongAStartWaitedIsToldWithItsRun(t *testing.T) {
+	p := newPlay(conf("web", dependsOn("api"))).feed(startAsked{})
+	p.want(t, status.Waiting)
+	p.now = p.now.Add(2 * time.Second)
+	p.feed(dependencyIs{"api", dependency{up: true}}) // 3 s after the start was asked for
+	if got := p.m.snapshot().WaitedMs; got != 3000 {
+		t.Errorf("waited %d ms", got)
+	}
+	p.feed(spawned{1, 7}, probed{1, nil}, fileChanged{saved}, gone{run: 1})
+	if got := p.m.snapshot().WaitedMs; got != 0 {
+		t.Errorf("a restart that waited for nothing: %d ms", got)
+	}
+}

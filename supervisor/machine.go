@@ -178,7 +178,8 @@ type machine struct {
 
 	pid       int
 	spawnedAt time.Time
-	readyAt   time.Time // of this run; zero: not yet
+	waited    time.Duration // for dependencies, before this run
+	readyAt   time.Time     // of this run; zero: not yet
 	readyMs   *int64
 	failing   string // what the probe said last; empty: it passed
 	failed    string // what it said when it failed last
@@ -428,6 +429,10 @@ func (s *stepper) spawn() {
 	s.health = policy.NewHealth(policy.Readiness, s.conf.Ready.Failures).WithErrorRate(s.conf.Ready.ErrorRate)
 	if s.conf.Live != nil {
 		s.live = policy.NewHealth(policy.Liveness, s.conf.Live.Failures)
+	}
+	s.waited = 0
+	if s.state == status.Waiting {
+		s.waited = s.now.Sub(s.since)
 	}
 	s.enter(status.Starting, "", "")
 	s.do(spawn{s.run})
@@ -954,7 +959,7 @@ func (m machine) stopOutcome() (r Result, done bool) {
 func (m machine) snapshot() Snapshot {
 	s := Snapshot{Overdue: m.overdue, Wanted: m.wanted(), Stop: m.conf.Stop, Held: m.held, Starts: m.starts}
 	s.Server = status.Server{
-		Name: m.conf.Name, State: m.state, Since: m.since, PID: m.pid, ReadyMs: m.readyMs,
+		Name: m.conf.Name, State: m.state, Since: m.since, PID: m.pid, ReadyMs: m.readyMs, WaitedMs: m.waited.Milliseconds(),
 		Restarts: m.restarts, Crashes: m.crashes, LastExit: m.lastExit, Message: m.message,
 		Run: m.run, DependsOn: m.conf.DependsOn, StartedAt: m.spawnedAt, RestartReason: m.why, Ports: []status.Port{}, Problems: []status.Code{},
 	}

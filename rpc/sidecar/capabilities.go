@@ -13,6 +13,7 @@ import (
 type capabilities struct {
 	progress      bool // window/workDoneProgress/create may be asked of it
 	related       bool // diagnostics may have relatedInformation
+	described     bool // diagnostics may have a codeDescription
 	configuration bool // it can be asked for its settings
 	lenses        bool
 	hints         bool
@@ -46,7 +47,8 @@ type clientCapabilities struct {
 	} `json:"workspace"`
 	TextDocument struct {
 		PublishDiagnostics struct {
-			RelatedInformation bool `json:"relatedInformation"`
+			RelatedInformation     bool `json:"relatedInformation"`
+			CodeDescriptionSupport bool `json:"codeDescriptionSupport"`
 		} `json:"publishDiagnostics"`
 		Hover *struct {
 			ContentFormat []string `json:"contentFormat"`
@@ -81,6 +83,7 @@ func readCapabilities(raw json.RawMessage) capabilities {
 	c := capabilities{
 		progress:      d.Window.WorkDoneProgress,
 		related:       doc.PublishDiagnostics.RelatedInformation,
+		described:     doc.PublishDiagnostics.CodeDescriptionSupport,
 		configuration: d.Workspace.Configuration,
 		lenses:        doc.CodeLens != nil,
 		hints:         doc.InlayHint != nil,

@@ -141,7 +141,7 @@ func (k *keeper) moment() moment {
 			Status:  k.status,
 			Open:    func(file string) (string, bool) { b, ok := open[file]; return b.text, ok },
 			URI:     func(file string) string { return uriIn(k.uri, open, file) },
-			Related: k.client.related,
+			Related: k.client.related, Described: k.client.described,
 		},
 		Root:    k.path,
 		Known:   k.known,

@@ -55,7 +55,7 @@ func (k *keeper) publishNow() {
 		Status:  k.status,
 		Open:    func(file string) (string, bool) { b, ok := k.buffers[file]; return b.text, ok },
 		URI:     k.uriOf,
-		Related: k.client.related,
+		Related: k.client.related, Described: k.client.described,
 	})
 	next := make(map[string][]protocol.Diagnostic, len(found))
 	for file, list := range found {

@@ -70,9 +70,10 @@ type Server struct {
 	PID           int       `json:"pid,omitempty"`
 	Ports         []Port    `json:"ports"`
 	URL           string    `json:"url,omitempty"`
-	UptimeMs      int64     `json:"uptimeMs"`          // since the process was started; 0 when none runs
-	ReadyMs       *int64    `json:"readyMs,omitempty"` // from spawn to the first pass of the readiness probe
-	Restarts      int       `json:"restarts"`          // automatic restarts since the hub started
+	UptimeMs      int64     `json:"uptimeMs"`           // since the process was started; 0 when none runs
+	WaitedMs      int64     `json:"waitedMs,omitempty"` // for its dependencies, before the process was started
+	ReadyMs       *int64    `json:"readyMs,omitempty"`  // from spawn to the first pass of the readiness probe
+	Restarts      int       `json:"restarts"`           // automatic restarts since the hub started
 	Crashes       int       `json:"crashes"`
 	MemoryBytes   int64     `json:"memoryBytes"`        // resident memory of the whole tree at the last sample, to a hundredth
 	PSSBytes      int64     `json:"pssBytes,omitempty"` // what the tree costs the machine: each shared page in part, and what is swapped out; limits are held against it

@@ -441,7 +441,7 @@ func begun(s status.Server) bool { return s.TraceID != "" }
 // nothing may pile up, and nothing of a hub's may have gone wrong unseen.
 func (c *chaos) files(end bool) {
 	c.t.Helper()
-	known := []string{"lock", "hub.sock", "hub.stderr", "ledger.json", "snapshot.json", "trust.json"}
+	known := []string{"lock", "hub.sock", "hub.stderr", "ledger.json", "snapshot.json", "starts.json", "trust.json"}
 	entries, err := os.ReadDir(c.paths.Run)
 	if err != nil {
 		c.fatal("%v", err)

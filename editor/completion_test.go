@@ -251,6 +251,15 @@ func TestLinks(t *testing.T) {
 	if d := cmp.Diff(want, show(v)); d != "" {
 		t.Errorf("with a hub: %s", d)
 	}
+	v.Log = func(server string) string {
+		if server == "web" {
+			return "file:///logs/web.log"
+		}
+		return "" // it has printed nothing
+	}
+	if got := show(v); !slices.Contains(got, "web file:///logs/web.log") || len(got) != len(want)+1 {
+		t.Errorf("with a log: %q", got)
+	}
 	if got := Links(v, "package.json"); got == nil || len(got) != 0 {
 		t.Errorf("of another file: %v", got)
 	}

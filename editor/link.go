@@ -40,6 +40,14 @@ func Links(v View, file string) []protocol.DocumentLink {
 				return
 			}
 		}
+		if v.Log != nil && v.Log(s.Name) != "" && !s.key.IsZero() {
+			at, tooltip := uri.URI(v.Log(s.Name)), "Open the log of "+s.Name
+			link := protocol.DocumentLink{Range: text.Exact(s.key), Target: &at}
+			if v.Client.LinkTooltips {
+				link.Tooltip = &tooltip
+			}
+			links = append(links, link)
+		}
 		for i, p := range s.Ports {
 			fields := []string{fmt.Sprintf("port[%d].number", i), fmt.Sprintf("port[%d]", i)}
 			if i == 0 {

@@ -38,6 +38,8 @@ type View struct {
 	FS fs.FS
 	// Taken says that a port is taken on this machine; nil: none is known to be.
 	Taken func(port int) bool
+	// Log is the URI of what a server prints; empty, or nil: it has printed nothing.
+	Log func(server string) string
 	// Client is what the client declared that it can take.
 	Client Client
 }

@@ -61,6 +61,7 @@ func sessionHere(t *testing.T, home string) *fakeeditor.Editor {
 	go func() {
 		ended <- sidecar.Run(context.Background(), sidecar.Options{
 			RWC: theirs, Version: version, Log: zerolog.Nop(), Getenv: os.Getenv, Environ: os.Environ(),
+			ServerLog: func(root, server string) string { return serverLog(root, server, os.Getenv) },
 			Taken: func(number int) bool {
 				taken, _, err := port.Taken(number)
 				return err == nil && taken
@@ -86,7 +87,7 @@ func sessionHere(t *testing.T, home string) *fakeeditor.Editor {
 // capable is what the editors of these stories declare.
 var capable = map[string]any{
 	"window":       map[string]any{"workDoneProgress": true},
-	"textDocument": map[string]any{"codeAction": map[string]any{"codeActionLiteralSupport": map[string]any{"codeActionKind": map[string]any{"valueSet": []string{"quickfix"}}}}, "publishDiagnostics": map[string]any{"relatedInformation": true}},
+	"textDocument": map[string]any{"documentLink": map[string]any{}, "codeAction": map[string]any{"codeActionLiteralSupport": map[string]any{"codeActionKind": map[string]any{"valueSet": []string{"quickfix"}}}}, "publishDiagnostics": map[string]any{"relatedInformation": true}},
 }
 
 // told has a project whose server breaks when main.js says so, and whose
@@ -217,6 +218,11 @@ func TestOneStoryInThreeModes(t *testing.T) {
 			}
 			e.is(status.Ready, 2) // it takes the port when that is free
 			e.shows("devside.yaml")
+			var links []struct{ Target string }
+			e.all[0].Do("textDocument/documentLink", map[string]any{"textDocument": map[string]any{"uri": "file://" + filepath.Join(e.dir, "devside.yaml")}}, &links)
+			if !slices.ContainsFunc(links, func(l struct{ Target string }) bool { return strings.HasSuffix(l.Target, "/servers/api.log") }) {
+				t.Errorf("no link to the log: %v", links)
+			}
 
 			// A crash, at the line that broke, until it is mended.
 			e.write("main.js", "// bad\nthrow new TypeError('no price');\n")

@@ -107,6 +107,7 @@ func serveStdio(ctx context.Context, a *app, s stdio) int {
 		RWC: rwc, Version: version, Log: s.log,
 		Trust: s.trusted, Root: s.root, Refused: s.refused,
 		Getenv: a.getenv, Environ: a.environ(),
+		ServerLog: func(root, server string) string { return serverLog(root, server, a.getenv) },
 		Shown: func(root string, editor int) sidecar.Shown {
 			paths, err := state.Locate(root, a.getenv)
 			if err != nil {
@@ -128,6 +129,15 @@ func serveStdio(ctx context.Context, a *app, s stdio) int {
 			return connect(ctx, a, o)
 		},
 	})
+}
+
+// serverLog is the file of what a server prints now; empty: there is none.
+func serverLog(root, server string, getenv func(string) string) string {
+	paths, err := state.Locate(root, getenv)
+	if err != nil {
+		return ""
+	}
+	return logs.CurrentFile(paths.ServerLogs(), server)
 }
 
 // trustedHash is doors.trustedHash.

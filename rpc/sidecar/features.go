@@ -133,6 +133,18 @@ func (f *folder) lookUp(m *moment) (release func()) {
 
 // moment is the folder as it is now. Nothing in it changes later: the
 // configuration and the snapshot are replaced and never edited.
+// logOf names the file of what a server prints, if there is one.
+func (k *keeper) logOf(server string) string {
+	if k.s.o.ServerLog == nil {
+		return ""
+	}
+	name := k.s.o.ServerLog(k.real, server)
+	if name == "" {
+		return ""
+	}
+	return pathToURI(name)
+}
+
 func (k *keeper) moment() moment {
 	open := maps.Clone(k.buffers)
 	return moment{open: open, View: editor.View{
@@ -149,6 +161,7 @@ func (k *keeper) moment() moment {
 		Dirty:   func(file string) bool { b := open[file]; return b.text != b.saved },
 		Version: func(file string) *int32 { return open[file].version },
 		Taken:   k.s.o.Taken,
+		Log:     k.logOf,
 		Client:  k.client.takes,
 	}}
 }

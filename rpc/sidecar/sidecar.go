@@ -78,6 +78,9 @@ type Options struct {
 	Dir     string   // the working directory; empty: os.Getwd
 	// Taken reports whether a port is taken on this machine. nil: none is known to be.
 	Taken func(port int) bool
+	// ServerLog names the file of what a server of a folder prints, by its absolute
+	// path; empty, or nil: there is none. It may be called by any goroutine.
+	ServerLog func(root, server string) string
 	// Shown keeps which files an editor, by its pid, shows diagnostics of, from one
 	// session to the next in the same folder. nil: nothing is kept.
 	Shown func(root string, editor int) Shown

@@ -525,3 +525,19 @@ func TestWhatACrashLeaves(t *testing.T) {
 		t.Errorf("the old file has %q", got)
 	}
 }
+
+func TestTheCurrentFileIsNamedWhereThereIsOne(t *testing.T) {
+	dir := t.TempDir()
+	want := filepath.Join(dir, "api.log")
+	if err := os.WriteFile(want, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder.log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for server, name := range map[string]string{"api": want, "web": "", "folder": "", "../api": "", "": ""} {
+		if got := CurrentFile(dir, server); got != name {
+			t.Errorf("%q: %q, want %q", server, got, name)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -426,6 +427,20 @@ func ReadFiles(dir, server string, q Query) ([]Line, error) {
 		return nil, &NoRunError{Run: q.Run, Oldest: oldest, Last: end.run}
 	}
 	return c.flush(lines).result(), nil
+}
+
+// CurrentFile is the path of the file that a server's output goes to now; empty
+// if there is none in the folder.
+func CurrentFile(dir, server string) string {
+	name := server + logSuffix
+	if _, _, _, ours := nameOf(name); !ours {
+		return ""
+	}
+	info, err := os.Lstat(filepath.Join(dir, name))
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	return filepath.Join(dir, name)
 }
 
 // ServersIn lists the servers that have files in a folder.

@@ -77,6 +77,7 @@ type Project struct {
 	applying sync.Mutex         // one configuration is applied at a time
 	unwatch  context.CancelFunc // ends the checks of dependencies; guarded by applying
 	run      context.Context    // ends with the project
+	books    sync.Mutex         // held while they are kept, and while they are closed
 	closing  atomic.Bool        // the books are closed
 	again    atomic.Bool        // the books are to be written whole, whatever has changed
 	closed   chan struct{}      // loop has been told to end
@@ -364,9 +365,11 @@ func (p *Project) loop(ctx context.Context) {
 		case <-visible.C:
 			p.sequence.Add(1)
 		}
+		p.books.Lock()
 		if !p.closing.Load() {
 			p.keepBooks(&keeper)
 		}
+		p.books.Unlock()
 		if now := p.holdings(); !slices.Equal(now, held) {
 			held = now
 			p.follower.retarget()
@@ -555,7 +558,11 @@ func (p *Project) Status() *status.Project {
 // stays in the snapshot, for a hub that restores it.
 func (p *Project) Close(ctx context.Context, keep bool) {
 	if keep {
+		// Not in the middle of a look at who is wanted: it would find those that
+		// are stopped below, and what ran would be forgotten.
+		p.books.Lock()
 		p.closing.Store(true)
+		p.books.Unlock()
 	}
 	p.group.StopAll(context.WithoutCancel(ctx), supervisor.StopOptions{Message: "devside ends", Last: true})
 	p.closing.Store(true)

@@ -150,6 +150,7 @@ func (e *editors) shows(file string, want ...string) {
 			slices.Sort(got)
 			return slices.Equal(got, want) && s.Published[uri] > 0
 		})
+		ed.CheckPlaces(uri)
 	}
 }
 

@@ -357,4 +357,5 @@ func (l *lab) shows(want ...string) {
 		}
 		return slices.Equal(got, want) && (len(want) > 0 || s.Published[l.uri] > 0)
 	})
+	l.CheckPlaces(l.uri)
 }

@@ -1,7 +1,8 @@
 // Package fakeeditor is an editor for tests: it speaks LSP to a sidecar, keeps
 // what it was told, and judges every message it gets by LSP's metaModel.json
 // and by the rules the model can't express (progress in order, created before
-// used, one answer a request, nothing the client did not declare, everything
+// used, one answer a request, nothing the client did not declare, commands that
+// were advertised, places inside the text, nothing published twice, everything
 // cleared at the end).
 //
 // It is no part of devside's binary, shares no code with what it tests (its
@@ -32,9 +33,7 @@ const patience = 20 * time.Second
 
 // Diagnostic is what the editor keeps of one.
 type Diagnostic struct {
-	Range struct {
-		Start, End struct{ Line, Character int }
-	}
+	Range              extent
 	Severity           int
 	Code               string
 	Source             string
@@ -154,12 +153,15 @@ type Editor struct {
 	next      int
 	pending   map[int]*Pending
 	answerers map[string]Answerer
-	creates   map[string]bool   // progress tokens the client agreed to
-	tokens    map[string]bool   // progress tokens the client gave
-	gates     gates             // what the client has declared
-	texts     map[string]string // of the files it has opened, by URI
-	replied   bool              // initialize was answered
-	shut      bool              // shutdown was answered
+	creates   map[string]bool     // progress tokens the client agreed to
+	tokens    map[string]bool     // progress tokens the client gave
+	gates     gates               // what the client has declared
+	texts     map[string][]string // of the files that are open, by URI, newest last
+	commands  []string            // that the server has advertised
+	published map[string]json.RawMessage
+	asking    map[string]bool // ids of the server's requests under way
+	replied   bool            // initialize was answered
+	shut      int             // id of the shutdown that was answered; 0: none
 
 	patience time.Duration
 	running  sync.WaitGroup
@@ -181,7 +183,7 @@ func Start(t testing.TB, rwc io.ReadWriteCloser) *Editor {
 		t: t, model: model, rwc: rwc, changed: make(chan struct{}), patience: patience,
 		state:   State{Diagnostics: map[string][]Diagnostic{}, Published: map[string]int{}, Progress: map[string][]Progress{}},
 		pending: map[int]*Pending{}, answerers: map[string]Answerer{}, creates: map[string]bool{}, tokens: map[string]bool{},
-		texts: map[string]string{},
+		texts: map[string][]string{}, published: map[string]json.RawMessage{}, asking: map[string]bool{},
 	}
 	e.running.Go(e.read)
 	t.Cleanup(e.Close)
@@ -208,6 +210,7 @@ type Pending struct {
 	ID     int
 	e      *Editor
 	method string
+	params json.RawMessage
 	text   *string // of the file it is about, as it was then; nil: not open
 	answer chan Response
 }
@@ -239,14 +242,14 @@ func (e *Editor) Send(method string, params any) *Pending {
 	e.t.Helper()
 	e.mu.Lock()
 	e.next++
-	p := &Pending{ID: e.next, e: e, method: method, answer: make(chan Response, 1)}
+	p := &Pending{ID: e.next, e: e, method: method, params: e.encode(params), answer: make(chan Response, 1)}
 	e.pending[p.ID] = p
 	e.note(method, params)
-	if text, open := e.texts[aboutFile(e.encode(params))]; open {
-		p.text = &text
+	if texts, open := e.texts[aboutFile(p.params)]; open {
+		p.text = &texts[len(texts)-1]
 	}
 	e.mu.Unlock()
-	e.write(frame{ID: json.RawMessage(strconv.Itoa(p.ID)), Method: method, Params: e.encode(params)})
+	e.write(frame{ID: json.RawMessage(strconv.Itoa(p.ID)), Method: method, Params: p.params})
 	return p
 }
 
@@ -277,7 +280,7 @@ func (e *Editor) Notify(method string, params any) {
 	raw := e.encode(params)
 	e.mu.Lock()
 	if uri, text, ok := textOf(method, raw); ok {
-		e.texts[uri] = text
+		e.texts[uri] = append(e.texts[uri], text)
 	} else if method == "textDocument/didClose" {
 		delete(e.texts, aboutFile(raw))
 	}
@@ -388,7 +391,14 @@ func (e *Editor) write(f frame) {
 }
 
 func (e *Editor) read() {
-	defer e.update(func() { e.state.Closed = true })
+	defer e.update(func() {
+		e.state.Closed = true
+		for id, p := range e.pending {
+			if id < e.shut {
+				e.fault("%s, id %d, was never answered", p.method, id)
+			}
+		}
+	})
 	r := bufio.NewReader(e.rwc)
 	for {
 		header, err := textproto.NewReader(r).ReadMIMEHeader()
@@ -450,6 +460,10 @@ func (e *Editor) response(f frame) {
 		case f.Error == nil:
 			e.judge(e.model.Result(p.method, f.Result))
 			e.judge(e.gates.result(p.method, f.Result))
+			if p.method == "initialize" {
+				e.commands = commandsOf(f.Result)
+			}
+			e.judge(rules(p.method, p.params, f.Result, p.text, e.commands))
 			if p.text != nil {
 				e.judge(places(p.method, *p.text, f.Result))
 			}
@@ -460,7 +474,7 @@ func (e *Editor) response(f frame) {
 			e.replied = true
 		}
 		if f.Error == nil && p.method == "shutdown" {
-			e.shut = true
+			e.shut = id
 			e.checkEnd()
 		}
 		p.answer <- Response{f.Result, f.Error}
@@ -492,7 +506,7 @@ func (e *Editor) notification(f frame) {
 	if !e.replied && !slices.Contains(beforeReply, f.Method) {
 		e.fault("%s before initialize was answered", f.Method)
 	}
-	if e.shut && !slices.Contains(afterShutdown, f.Method) {
+	if e.shut > 0 && !slices.Contains(afterShutdown, f.Method) {
 		e.fault("%s after shutdown was answered", f.Method)
 	}
 	e.state.Messages = append(e.state.Messages, Message{f.Method, f.Params})
@@ -506,6 +520,8 @@ func (e *Editor) notification(f frame) {
 			e.fault("%s: %v", f.Method, err)
 			return
 		}
+		e.judge(e.gates.published(f.Params, e.published[p.URI], e.texts[p.URI]))
+		e.published[p.URI] = f.Params
 		e.state.Diagnostics[p.URI] = p.Diagnostics
 		e.state.Published[p.URI]++
 	case "$/progress":
@@ -550,9 +566,15 @@ func (e *Editor) request(f frame) {
 	var answer Answerer
 	e.update(func() {
 		e.judge(e.model.Request(f.Method, f.Params))
-		if !e.replied {
+		switch {
+		case !e.replied:
 			e.fault("request %s before initialize was answered", f.Method)
+		case e.shut > 0:
+			e.fault("request %s after shutdown was answered", f.Method)
+		case e.asking[string(f.ID)]:
+			e.fault("request %s with the id %s, which is under way", f.Method, f.ID)
 		}
+		e.asking[string(f.ID)] = true
 		e.judge(e.gates.sent(f.Method))
 		e.state.Requests = append(e.state.Requests, Message{f.Method, f.Params})
 		answer = e.answerers[f.Method]
@@ -571,6 +593,21 @@ func (e *Editor) request(f frame) {
 			_ = json.Unmarshal(f.Params, &p) // judged before
 			e.update(func() { e.creates[string(p.Token)] = true })
 		}
+		e.mu.Lock()
+		delete(e.asking, string(f.ID))
+		e.mu.Unlock()
 		e.write(reply)
 	})
+}
+
+// commandsOf are the commands in an answer to initialize.
+func commandsOf(result json.RawMessage) (names []string) {
+	var v any
+	if json.Unmarshal(result, &v) != nil {
+		return nil // the model has said what is wrong
+	}
+	for _, name := range list(member(v, "capabilities.executeCommandProvider.commands")) {
+		names = append(names, fmt.Sprint(name))
+	}
+	return names
 }

@@ -125,6 +125,8 @@ func TestTheEditorSeesWhatAServerDoesWrong(t *testing.T) {
 		{"diagnostics left", false, []string{initialized, published}, nil, "still shows"},
 		{"diagnostics after shutdown", false, []string{initialized}, []string{ended, cleared}, "after shutdown was answered"},
 		{"a log line after shutdown", false, []string{initialized}, []string{ended, logged}, ""},
+		{"the same diagnostics twice", false, []string{initialized, published, published, cleared}, nil, "nothing has changed"},
+		{"a request after shutdown", false, []string{initialized}, []string{ended, strings.Replace(create, "s1", "s9", 1)}, "after shutdown was answered"},
 		{"progress in order", true, []string{initialized, create, progress("begin", 0), progress("report", 50), progress("report", 50), progress("end", 0)}, nil, ""},
 		{"progress that was not created", false, []string{initialized, progress("begin", 0), progress("end", 0)}, nil, "did not agree"},
 		{"a report first", true, []string{initialized, create, progress("report", 0), progress("end", 0)}, nil, `report after ""`},
@@ -168,6 +170,35 @@ func TestTheEditorSeesWhatAServerDoesWrong(t *testing.T) {
 				t.Errorf("faults %q, want one with %q", faults, test.want)
 			}
 		})
+	}
+}
+
+func TestTheEditorSeesIdsThatAreUsedTwiceAndRequestsThatAreNotAnswered(t *testing.T) {
+	create := `{"jsonrpc":"2.0","id":"s1","method":"window/workDoneProgress/create","params":{"token":%d}}`
+	faults := play(t, func(e *Editor) {
+		twice := make(chan struct{})
+		e.Answer("window/workDoneProgress/create", func(json.RawMessage) (any, *Error) { <-twice; return nil, nil })
+		e.Initialize(map[string]any{"capabilities": map[string]any{"window": map[string]any{"workDoneProgress": true}}})
+		e.Send("devside/status", nil)
+		e.Await("both requests", func(s *State) bool { return len(s.Requests) == 2 })
+		close(twice)
+		e.Call("shutdown", nil)
+	}, func(s *server) {
+		s.read(t) // initialize
+		s.say(initialized)
+		s.read(t) // initialized
+		s.read(t) // devside/status, which is never answered
+		s.say(fmt.Sprintf(create, 1))
+		s.say(fmt.Sprintf(create, 2))
+		for range 3 {
+			s.read(t) // two answers and shutdown
+		}
+		s.say(strings.Replace(ended, `"id":2`, `"id":3`, 1))
+	})
+	for _, want := range []string{"which is under way", "devside/status, id 2, was never answered"} {
+		if !strings.Contains(strings.Join(faults, "\n"), want) {
+			t.Errorf("faults %q, want one with %q", faults, want)
+		}
 	}
 }
 

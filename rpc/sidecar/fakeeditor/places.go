@@ -49,7 +49,7 @@ func places(method, text string, raw json.RawMessage) []string {
 	if json.Unmarshal(orNull(raw), &v) != nil {
 		return nil // the model has said what is wrong
 	}
-	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
+	lines := linesOf(text)
 	var faults []string
 	var walk func(at string, v any)
 	walk = func(at string, v any) {
@@ -77,6 +77,10 @@ func places(method, text string, raw json.RawMessage) []string {
 	}
 	walk("", v)
 	return faults
+}
+
+func linesOf(text string) []string {
+	return strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
 }
 
 func outside(lines []string, line, character int) string {

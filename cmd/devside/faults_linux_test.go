@@ -15,16 +15,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/devside/devside/rpc/sidecar/fakeeditor"
 	"github.com/devside/devside/rpc/wire"
 )
 
 // rawSession is the built binary with the two ends of its streams, for what no
 // client would send.
 type rawSession struct {
-	t    *testing.T
-	in   io.WriteCloser
-	out  *bufio.Reader
-	code chan int
+	t      *testing.T
+	in     io.WriteCloser
+	out    *bufio.Reader
+	code   chan int
+	result json.RawMessage // of the last answer that had one
 }
 
 func startRaw(t *testing.T) *rawSession {
@@ -74,8 +76,12 @@ func framed(body string) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n
 func (s *rawSession) say(format string, args ...any) { s.send(framed(fmt.Sprintf(format, args...))) }
 
 // answer is the next response: "id code" or "id ok". Requests and notifications
-// of the server's are passed over; io.EOF is the end.
+// of the server's are judged by LSP's model and passed over; io.EOF is the end.
 func (s *rawSession) answer() (string, error) {
+	model, err := fakeeditor.LoadModel()
+	if err != nil {
+		return "", err
+	}
 	for {
 		header, err := textproto.NewReader(s.out).ReadMIMEHeader()
 		if err != nil {
@@ -93,6 +99,8 @@ func (s *rawSession) answer() (string, error) {
 			JSONRPC string          `json:"jsonrpc"`
 			ID      json.RawMessage `json:"id"`
 			Method  string          `json:"method"`
+			Params  json.RawMessage `json:"params"`
+			Result  json.RawMessage `json:"result"`
 			Error   *struct {
 				Code int64 `json:"code"`
 			} `json:"error"`
@@ -100,12 +108,20 @@ func (s *rawSession) answer() (string, error) {
 		if err := json.Unmarshal(body, &m); err != nil || m.JSONRPC != "2.0" {
 			return "", fmt.Errorf("%s: %v", body, err)
 		}
+		var faults []string
 		switch {
+		case m.Method != "" && m.ID == nil:
+			faults = model.Notification(m.Method, m.Params)
 		case m.Method != "":
+			faults = model.Request(m.Method, m.Params)
 		case m.Error != nil:
 			return fmt.Sprintf("%s %d", m.ID, m.Error.Code), nil
 		default:
+			s.result = m.Result
 			return string(m.ID) + " ok", nil
+		}
+		if len(faults) > 0 {
+			return "", fmt.Errorf("%s: %q", body, faults)
 		}
 	}
 }
@@ -146,6 +162,8 @@ func TestFaultsOfTheBuiltBinary(t *testing.T) {
 		{"header name in lower case", fmt.Sprintf("content-length: %d\r\n\r\n%s", len(one), one), unknown("1")},
 		{"no space behind the colon", fmt.Sprintf("Content-Length:%d\r\n\r\n%s", len(one), one), unknown("1")},
 		{"Content-Type", fmt.Sprintf("Content-Type: application/vscode-jsonrpc; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s", len(one), one), unknown("1")},
+		{"headers around the length", fmt.Sprintf("X-Test: Testing\r\nContent-Type: x\r\nContent-Length: %d\r\nContent-Type: x\r\nX-Testing: Test\r\n\r\n%s", len(one), one), unknown("1")},
+		{"the length twice", fmt.Sprintf("Content-Length: %d\r\nContent-Length: %d\r\n\r\n%s", len(one), len(one), one), unknown("1")},
 		{"unknown header", fmt.Sprintf("X-Y: z\r\nContent-Length: %d\r\n\r\n%s", len(one), one), unknown("1")},
 		{"body over the cap", framed(`{"jsonrpc":"2.0","id":1,"method":"no/such","params":["` + long + `"]}`), invalid("null")},
 		{"invalid JSON", framed(`{"jsonrpc":"2.0","id":1,"method":}`), parse},
@@ -178,6 +196,7 @@ func TestFaultsOfTheBuiltBinary(t *testing.T) {
 		{"invalid UTF-8", framed("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"no/such\",\"params\":{\"a\":\"\xff\"}}"), unknown("1")},
 		{"answer that nobody asked for", framed(`{"jsonrpc":"2.0","id":4711,"result":1}`), nothing},
 		{"answer with id null", framed(`{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}}`), nothing},
+		{"answer with an id that is text", framed(`{"jsonrpc":"2.0","id":"invalid","result":{"applied":true}}`), nothing},
 		{"answer with a negative id", framed(`{"jsonrpc":"2.0","id":-1,"result":1}`), nothing},
 		// Methods.
 		{"unknown request", framed(ask("1")), unknown("1")},
@@ -190,12 +209,24 @@ func TestFaultsOfTheBuiltBinary(t *testing.T) {
 		{"params of another type", framed(`{"jsonrpc":"2.0","id":1,"method":"devside/stop","params":{"servers":"all"}}`), params("1")},
 		{"unknown command", framed(`{"jsonrpc":"2.0","id":1,"method":"workspace/executeCommand","params":{"command":"no"}}`), params("1")},
 		{"command without params", framed(`{"jsonrpc":"2.0","id":1,"method":"workspace/executeCommand"}`), params("1")},
+		{"command that is an object", framed(`{"jsonrpc":"2.0","id":1,"method":"workspace/executeCommand","params":{"command":{}}}`), params("1")},
+		{"no command", framed(`{"jsonrpc":"2.0","id":1,"method":"workspace/executeCommand","params":{}}`), params("1")},
+		{"arguments that are no list", framed(`{"jsonrpc":"2.0","id":1,"method":"workspace/executeCommand","params":{"command":"devside.server.stop","arguments":"foo"}}`), params("1")},
+		{"argument that is no object", framed(`{"jsonrpc":"2.0","id":1,"method":"workspace/executeCommand","params":{"command":"devside.server.stop","custom":"foo","arguments":[""]}}`), params("1")},
+		{"unknown member of an argument", framed(`{"jsonrpc":"2.0","id":1,"method":"workspace/executeCommand","params":{"arguments":[{"sevrers":[]}],"command":"devside.server.stop"}}`), params("1")},
 		{"cancel of nothing", framed(`{"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":99}}`), nothing},
 		{"cancel without an id", framed(`{"jsonrpc":"2.0","method":"$/cancelRequest"}`), nothing},
 		// clangd's protocol tests: what is told of a document that is not open, of
 		// one that is no file, and configuration that means nothing.
 		{"change of what is not open", framed(`{"jsonrpc":"2.0","method":"textDocument/didChange","params":{"textDocument":{"uri":"file:///no/devside.yaml","version":2},"contentChanges":[{"text":"x"}]}}`), nothing},
 		{"close of what is not open", framed(`{"jsonrpc":"2.0","method":"textDocument/didClose","params":{"textDocument":{"uri":"file:///no/devside.yaml"}}}`), nothing},
+		{"open without a version", framed(`{"jsonrpc":"2.0","method":"textDocument/didOpen","params":{"textDocument":{"uri":"file:///no/devside.yaml","languageId":"yaml","text":"x"}}}`), nothing},
+		{"change without changes", framed(`{"jsonrpc":"2.0","method":"textDocument/didChange","params":{"textDocument":{"uri":"file:///no/devside.yaml"}}}`), nothing},
+		{"change of a part", framed(`{"jsonrpc":"2.0","method":"textDocument/didChange","params":{"textDocument":{"uri":"file:///no/devside.yaml","version":3},"contentChanges":[{"range":{"start":{"line":9,"character":9},"end":{"line":1,"character":0}},"text":"x"}]}}`), nothing},
+		{"question about what is no file", framed(`{"jsonrpc":"2.0","id":1,"method":"textDocument/completion","params":{"textDocument":{"uri":"test:/main.cpp"},"position":{"line":3,"character":5}}}`), "1 ok"},
+		{"question about a file of Windows", framed(`{"jsonrpc":"2.0","id":1,"method":"textDocument/hover","params":{"textDocument":{"uri":"file:///C:/shop/devside.yaml"},"position":{"line":0,"character":0}}}`), "1 ok"},
+		{"question about a place before the file", framed(`{"jsonrpc":"2.0","id":1,"method":"textDocument/hover","params":{"textDocument":{"uri":"file:///no/devside.yaml"},"position":{"line":-1,"character":0}}}`), params("1")},
+		{"question about nothing", framed(`{"jsonrpc":"2.0","id":1,"method":"textDocument/codeAction"}`), "1 ok"},
 		{"open of what is no file", framed(`{"jsonrpc":"2.0","method":"textDocument/didOpen","params":{"textDocument":{"uri":"untitled:1","languageId":"yaml","version":1,"text":"x"}}}`), nothing},
 		{"open without a document", framed(`{"jsonrpc":"2.0","method":"textDocument/didOpen","params":{}}`), nothing},
 		{"configuration", framed(`{"jsonrpc":"2.0","method":"workspace/didChangeConfiguration","params":{"settings":{}}}`), nothing},
@@ -214,7 +245,7 @@ func TestFaultsOfTheBuiltBinary(t *testing.T) {
 		})
 	}
 	s.t = t
-	s.say(`{"jsonrpc":"2.0","id":"end","method":"shutdown"}`)
+	s.say(`{"jsonrpc":"2.0","id":"end","method":"shutdown","params":null}`) // as eglot says it
 	s.want(`"end" ok`)
 	s.say(`{"jsonrpc":"2.0","id":"late","method":"devside/status"}`)
 	s.want(invalid(`"late"`))
@@ -255,6 +286,8 @@ func TestFaultsThatEndTheBuiltBinary(t *testing.T) {
 	}{
 		{"negative length", "Content-Length: -5\r\n\r\n", parse, exitHub},
 		{"length of 33 bits", "Content-Length: 4294967296\r\n\r\n", parse, exitHub},
+		{"length of 32 bits", "Content-Length: 2147483648\r\n\r\n", over, exitHub},
+		{"length that ends within the body", "Content-Length: 10\r\n\r\n" + `{"jsonrpc":"2.0","id":4,"method":"x"}` + "\r\n\r\n", parse, exitHub},
 		{"length no number", "Content-Length: five\r\n\r\n", parse, exitHub},
 		{"no length", "Content-Type: x\r\n\r\n{}", parse, exitHub},
 		{"length 0", "Content-Length: 0\r\n\r\n", parse, exitHub},
@@ -282,6 +315,13 @@ func TestFaultsThatEndTheBuiltBinary(t *testing.T) {
 		s.in.Close()
 		s.ends(1)
 	})
+	t.Run("the end of its input within a body", func(t *testing.T) {
+		s := startRaw(t)
+		s.begin()
+		s.send("Content-Length: 1024\r\n\r\n{")
+		s.in.Close()
+		s.ends(1)
+	})
 	t.Run("before initialize", func(t *testing.T) {
 		s := startRaw(t)
 		s.say(`{"jsonrpc":"2.0","id":1,"method":"devside/status"}`)
@@ -295,4 +335,46 @@ func TestFaultsThatEndTheBuiltBinary(t *testing.T) {
 		s.say(`{"jsonrpc":"2.0","method":"exit"}`)
 		s.ends(0)
 	})
+}
+
+// TestInitializeOfTheBuiltBinary: whatever an editor says of itself, it is
+// answered, with positions in UTF-16.
+func TestInitializeOfTheBuiltBinary(t *testing.T) {
+	for name, params := range map[string]string{
+		"the least":            `{"processId":null,"rootUri":null,"capabilities":{}}`,
+		"a folder by its path": `{"processId":123,"rootPath":"clangd","capabilities":{},"trace":"off"}`,
+		"no capabilities":      `{"processId":1}`,
+		"empty":                `{}`,
+		"nulls":                `{"processId":null,"rootPath":null,"rootUri":null,"workspaceFolders":null,"capabilities":null,"initializationOptions":null,"clientInfo":null,"trace":null}`,
+		"a pid that is text":   `{"processId":"12","rootUri":"","capabilities":{}}`,
+		"another world's root": `{"processId":1,"rootUri":"vscode-remote://x/y","capabilities":{}}`,
+		"UTF-8 preferred":      `{"processId":1,"rootUri":null,"capabilities":{"general":{"positionEncodings":["utf-8","utf-16"]}}}`,
+		"odd capabilities":     `{"processId":1,"rootUri":null,"capabilities":{"window":7,"workspace":{"codeLens":true},"textDocument":{"hover":[],"completion":{"completionItem":3}}}}`,
+		"unknown members":      `{"processId":1,"rootUri":null,"capabilities":{"future":{"a":[1]}},"future":true,"workDoneToken":"t"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startRaw(t)
+			s.say(`{"jsonrpc":"2.0","id":1,"method":"initialize","params":%s}`, params)
+			s.want("1 ok")
+			model, err := fakeeditor.LoadModel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if faults := model.Result("initialize", s.result); len(faults) > 0 {
+				t.Errorf("%s: %q", s.result, faults)
+			}
+			var r struct {
+				Capabilities struct{ PositionEncoding string }
+			}
+			if err := json.Unmarshal(s.result, &r); err != nil || r.Capabilities.PositionEncoding != "" && r.Capabilities.PositionEncoding != "utf-16" {
+				t.Errorf("%s: %v", s.result, err)
+			}
+			s.say(`{"jsonrpc":"2.0","method":"initialized"}`)
+			s.say(`{"jsonrpc":"2.0","id":2,"method":"shutdown","params":[]}`)
+			s.want("2 ok")
+			s.say(`{"jsonrpc":"2.0","method":"exit"}`)
+			s.ends(exitOK)
+		})
+	}
 }

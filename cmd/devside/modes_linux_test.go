@@ -126,6 +126,20 @@ func (e *editors) configure(more string) {
 	e.write("devside.yaml", fmt.Sprintf("version: 1\nservers:\n  api:\n    command: node server.js\n    port: %d\n    env_file: [.env]\n    stop: {grace: 1s}\n%s", e.port, more))
 }
 
+// written is the port that devside.yaml has now, and that it is to keep.
+func (e *editors) written() int {
+	e.t.Helper()
+	text, err := os.ReadFile(filepath.Join(e.dir, "devside.yaml"))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "port: ")
+	if _, err := fmt.Sscan(rest, &e.port); err != nil {
+		e.t.Fatalf("%s: %v", text, err)
+	}
+	return e.port
+}
+
 const packages = `"node_modules/left": {"version": %q, "resolved": "x", "integrity": %q}`
 
 func (e *editors) lock(v string) {
@@ -186,9 +200,9 @@ func (e *editors) fix(file string, line int, title string) {
 			Arguments []json.RawMessage
 		}
 	}
-	at := map[string]any{"line": line, "character": 6}
+	from, to := map[string]any{"line": line, "character": 0}, map[string]any{"line": line + 1, "character": 0}
 	e.all[0].Do("textDocument/codeAction", map[string]any{"textDocument": map[string]any{"uri": "file://" + filepath.Join(e.dir, file)},
-		"range": map[string]any{"start": at, "end": at}, "context": map[string]any{"diagnostics": []any{}}}, &actions)
+		"range": map[string]any{"start": from, "end": to}, "context": map[string]any{"diagnostics": []any{}}}, &actions)
 	for _, a := range actions {
 		if strings.HasPrefix(a.Title, title) && a.Command != nil {
 			e.all[0].Do("workspace/executeCommand", map[string]any{"command": a.Command.Command, "arguments": a.Command.Arguments}, nil)
@@ -210,15 +224,17 @@ func TestOneStoryInThreeModes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer l.Close()
 			if r := e.start(); r.Servers[0].Error == nil || r.Servers[0].Error.Code != string(status.PortTaken) {
 				t.Fatalf("%+v", r)
 			}
 			e.shows("devside.yaml", "4 port-taken")
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-			e.is(status.Ready, 2) // it takes the port when that is free
+			e.fix("devside.yaml", 4, "Use the next free port for api, in devside.yaml")
+			e.is(status.Ready, 2) // what is held is started when its entry changes
 			e.shows("devside.yaml")
+			if was := e.port; e.written() == was {
+				t.Errorf("devside.yaml still has the port %d", was)
+			}
 			var links []struct{ Target string }
 			e.all[0].Do("textDocument/documentLink", map[string]any{"textDocument": map[string]any{"uri": "file://" + filepath.Join(e.dir, "devside.yaml")}}, &links)
 			if !slices.ContainsFunc(links, func(l struct{ Target string }) bool { return strings.HasSuffix(l.Target, "/servers/api.log") }) {

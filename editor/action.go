@@ -29,6 +29,7 @@ var fixes = map[status.Code][]fix{
 	status.DependenciesStale: {install},
 	status.CacheRefused:      {removeEntry},
 	status.WatchLoop:         {resume},
+	status.SlowStart:         {showLog},
 	status.NotTrusted:        {trust},
 }
 

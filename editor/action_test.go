@@ -150,6 +150,8 @@ func TestActions(t *testing.T) {
 		{"packages that are not installed", strings.Replace(shop, "web:", "web¦:", 1), []status.Problem{stale}, []string{`Run npm ci in frontend: install {"root":"/shop","server":"web"}`}},
 		{"a rule that goes round", strings.Replace(shop, "web:", "web¦:", 1), []status.Problem{problem(status.WatchLoop, "web", "m")}, []string{
 			`Let changed files restart web again: resume {"root":"/shop","servers":["web"]}`}},
+		{"a slow start", strings.Replace(shop, "web:", "web¦:", 1), []status.Problem{problem(status.SlowStart, "web", "m")}, []string{
+			`Show the log of web: logs {"root":"/shop","server":"web"}`}},
 		{"crash loop, with caches", cached, []status.Problem{problem(status.CrashLooping, "web", "m")}, []string{
 			`Reset and start web: reset {"root":"/shop","servers":["web"]}`, `Clear the caches of web: clearCaches {"root":"/shop","servers":["web"]}`,
 			`Show the log of web: logs {"root":"/shop","server":"web"}`}},

@@ -131,8 +131,6 @@ func (f *folder) lookUp(m *moment) (release func()) {
 	return func() { _ = root.Close() } // nothing was written
 }
 
-// moment is the folder as it is now. Nothing in it changes later: the
-// configuration and the snapshot are replaced and never edited.
 // logOf names the file of what a server prints, if there is one.
 func (k *keeper) logOf(server string) string {
 	if k.s.o.ServerLog == nil {
@@ -145,6 +143,8 @@ func (k *keeper) logOf(server string) string {
 	return pathToURI(name)
 }
 
+// moment is the folder as it is now. Nothing in it changes later: the
+// configuration and the snapshot are replaced and never edited.
 func (k *keeper) moment() moment {
 	open := maps.Clone(k.buffers)
 	return moment{open: open, View: editor.View{

@@ -280,13 +280,18 @@ func (e *Editor) Notify(method string, params any) {
 	raw := e.encode(params)
 	e.mu.Lock()
 	if uri, text, ok := textOf(method, raw); ok {
-		e.texts[uri] = append(e.texts[uri], text)
+		all := append(e.texts[uri], text)
+		e.texts[uri] = all[max(0, len(all)-mostTexts):]
 	} else if method == "textDocument/didClose" {
 		delete(e.texts, aboutFile(raw))
 	}
 	e.mu.Unlock()
 	e.write(frame{Method: method, Params: raw})
 }
+
+// mostTexts is how many texts of an open file are remembered: what is published
+// may be of one that has been changed since.
+const mostTexts = 50
 
 // Initialize sends initialize and initialized. params is LSP's
 // InitializeParams; capabilities and processId are filled in where absent.
@@ -553,6 +558,9 @@ func (e *Editor) progress(token string, v Progress) {
 		e.fault("progress %s: %s after its end", token, v.Kind)
 	}
 	if v.Percentage != nil {
+		if *v.Percentage > 100 || len(values) > 0 && values[0].Percentage == nil {
+			e.fault("progress %s: %d %%, after a begin with %v", token, *v.Percentage, values)
+		}
 		for _, was := range values {
 			if was.Percentage != nil && *was.Percentage > *v.Percentage {
 				e.fault("progress %s fell from %d to %d", token, *was.Percentage, *v.Percentage)

@@ -133,6 +133,8 @@ func TestTheEditorSeesWhatAServerDoesWrong(t *testing.T) {
 		{"two begins", true, []string{initialized, create, progress("begin", 0), progress("begin", 0), progress("end", 0)}, nil, "begin after"},
 		{"a report after the end", true, []string{initialized, create, progress("begin", 0), progress("end", 0), progress("report", 0), progress("end", 0)}, nil, "after its end"},
 		{"progress that falls", true, []string{initialized, create, progress("begin", 60), progress("report", 50), progress("end", 0)}, nil, "fell from 60 to 50"},
+		{"progress beyond its end", true, []string{initialized, create, progress("begin", 0), progress("report", 101), progress("end", 0)}, nil, "101 %"},
+		{"percents that were not announced", true, []string{initialized, create, strings.Replace(progress("begin", 0), `,"percentage":0`, "", 1), progress("report", 50), progress("end", 0)}, nil, "50 %"},
 		{"progress left", true, []string{initialized, create, progress("begin", 0)}, nil, "was not ended"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

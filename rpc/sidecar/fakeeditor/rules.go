@@ -199,7 +199,7 @@ func (g gates) published(raw, before json.RawMessage, texts []string) []string {
 		return faults
 	}
 	var outside []string
-	for _, text := range texts {
+	for _, text := range slices.Backward(texts) {
 		if outside = Outside(text, all.Diagnostics); len(outside) == 0 {
 			return faults
 		}

@@ -322,6 +322,20 @@ func TestFaultsThatEndTheBuiltBinary(t *testing.T) {
 		s.in.Close()
 		s.ends(1)
 	})
+	t.Run("an id that is under way", func(t *testing.T) {
+		s := startRaw(t)
+		s.begin()
+		status := framed(`{"jsonrpc":"2.0","id":7,"method":"devside/status"}`) // a hub has to be started for it
+		s.send(status + status)
+		s.want(fmt.Sprintf("7 %d", wire.CodeInvalidRequest))
+		s.want("7 ok")
+		s.send(status) // the id is free again
+		s.want("7 ok")
+		s.say(`{"jsonrpc":"2.0","id":8,"method":"shutdown"}`)
+		s.want("8 ok")
+		s.say(`{"jsonrpc":"2.0","method":"exit"}`)
+		s.ends(0)
+	})
 	t.Run("before initialize", func(t *testing.T) {
 		s := startRaw(t)
 		s.say(`{"jsonrpc":"2.0","id":1,"method":"devside/status"}`)

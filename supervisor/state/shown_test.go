@@ -3,6 +3,7 @@ package state
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -17,6 +18,9 @@ func TestWhatAnEditorShowsOutlivesItsSession(t *testing.T) {
 	want := []string{"file:///a.js", "file:///b.js"}
 	if err := s.Save(want); err != nil {
 		t.Fatal(err)
+	}
+	if info, err := os.Stat(s.file()); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
 	}
 	if got, err := NewShown(p, os.Getpid()).Load(); !slices.Equal(got, want) || err != nil {
 		t.Errorf("%v, %v", got, err)
@@ -35,6 +39,12 @@ func TestWhatAnEditorShowsOutlivesItsSession(t *testing.T) {
 	}
 	if err := NewShown(p, 0).Save(want); err != nil {
 		t.Error(err)
+	}
+	if err := s.Save(slices.Repeat(want, mostShown)); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.Load(); len(got) != mostShown || err != nil {
+		t.Errorf("%d, %v", len(got), err)
 	}
 	damaged := s.file()
 	if err := os.WriteFile(damaged, []byte("{"), 0o600); err != nil {

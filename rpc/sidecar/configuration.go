@@ -17,13 +17,15 @@ const configureWithin = 10 * time.Second
 // section is the part of a client's settings that is devside's.
 const section = "devside"
 
-// configure asks a client that declared it for its settings: `linger` and
-// `autostart`, as initializationOptions has them, where those said nothing. Trust
-// is never taken from settings, which a repository can bring along. first: what
-// starts by itself has not been started yet.
+// configure asks a client that declared it for its settings: `linger`,
+// `autostart` and `problems`, as initializationOptions has them, where those said
+// nothing. Trust is never taken from settings, which a repository can bring along.
+// first: what starts by itself has not been started yet.
 func (s *session) configure(first bool) {
 	s.mu.Lock()
 	c, folders := s.client, slices.Clone(s.folders)
+	s.questions++
+	mine := s.questions
 	s.mu.Unlock()
 	if !c.configuration {
 		return
@@ -36,8 +38,17 @@ func (s *session) configure(first bool) {
 		for _, note := range got.notes {
 			s.tell(protocol.MessageTypeWarning, strings.Replace(note, "initializationOptions", "the setting "+section, 1))
 		}
-		if !c.saidLinger && got.saidLinger {
+		s.mu.Lock()
+		newest, changed := mine == s.questions, false // else there is a later answer, or will be
+		if newest && !c.saidLinger && got.saidLinger {
 			s.linger.Store(int64(got.linger))
+		}
+		if newest && !c.saidProblems {
+			changed = s.hidden.Swap(got.hidden) != got.hidden
+		}
+		s.mu.Unlock()
+		if changed {
+			s.eachFolder(func(f *folder) { f.inbox.put(filesChanged{}) })
 		}
 		if first && !c.saidAuto && got.auto.on {
 			for _, f := range folders {

@@ -2,9 +2,11 @@ package sidecar
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/devside/devside/rpc/sidecar/fakeeditor"
 	"github.com/devside/devside/rpc/wire"
@@ -89,5 +91,67 @@ func TestSettingsAreAskedForAgainWhenTheyChangeAndNeverUndeclared(t *testing.T) 
 				t.Errorf("%v", s.Requests)
 			}
 		})
+	})
+}
+
+// TestDiagnosticsCanBeTurnedOff: by a setting, which may change, or for the whole
+// session; they are taken back, and come again.
+func TestDiagnosticsCanBeTurnedOff(t *testing.T) {
+	const broken = "5:4-5:8 config-invalid: "
+	shown := func(l *lab, want bool) {
+		l.t.Helper()
+		l.Await(broken, func(s *fakeeditor.State) bool {
+			list := s.Diagnostics[l.uri]
+			return want == (len(list) == 1 && strings.HasPrefix(list[0].String(), broken))
+		})
+	}
+	inSession(t, func(l *lab) {
+		write(t, filepath.Join(l.root, "devside.yaml"), strings.Replace(config, "port: 4000", "port: 4000\n    prot: 1", 1))
+		settings(l, `{"problems": true}`)
+		l.open(configurable)
+		shown(l, true)
+		settings(l, `{"problems": false}`)
+		l.Notify("workspace/didChangeConfiguration", map[string]any{"settings": nil})
+		shown(l, false)
+		settings(l, `{}`)
+		l.Notify("workspace/didChangeConfiguration", map[string]any{"settings": nil})
+		shown(l, true)
+	})
+	inSession(t, func(l *lab) {
+		write(t, filepath.Join(l.root, "devside.yaml"), strings.Replace(config, "port: 4000", "port: 4000\n    prot: 1", 1))
+		settings(l, `{"problems": true}`)
+		l.open(configurable, map[string]any{"initializationOptions": map[string]any{"problems": false}})
+		l.Await("the question", func(s *fakeeditor.State) bool { return len(s.Requests) == 1 })
+		time.Sleep(time.Minute) // of the bubble's time: they would have come
+		l.Look(func(s *fakeeditor.State) {
+			if n := s.Count("textDocument/publishDiagnostics"); n != 0 {
+				t.Errorf("published %d times", n)
+			}
+		})
+	})
+}
+
+// TestTheAnswerToAnOlderQuestionDoesNotHold: the client answers the first question
+// when it has answered the second.
+func TestTheAnswerToAnOlderQuestionDoesNotHold(t *testing.T) {
+	inSession(t, func(l *lab) {
+		second := make(chan struct{})
+		l.Answer("workspace/configuration", func(json.RawMessage) (any, *fakeeditor.Error) {
+			<-second
+			return []any{map[string]any{"linger": 1000}}, nil
+		})
+		l.open(configurable)
+		l.Await("the question", func(s *fakeeditor.State) bool { return len(s.Requests) == 1 })
+		settings(l, `{"linger": 2000}`)
+		l.Notify("workspace/didChangeConfiguration", map[string]any{"settings": nil})
+		l.Await("the second question", func(s *fakeeditor.State) bool { return len(s.Requests) == 2 })
+		synctest.Wait()
+		close(second)
+		synctest.Wait()
+		l.Do("devside/status", nil, nil)
+		last := l.hub.dialsSoFar()
+		if d := last[len(last)-1]; d.hello.LingerMs != 2000 {
+			t.Errorf("linger %d", d.hello.LingerMs)
+		}
 	})
 }

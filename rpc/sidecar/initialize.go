@@ -47,9 +47,10 @@ type client struct {
 	trusted bool
 	linger  time.Duration
 	auto    autostart
+	hidden  bool     // `problems` is false
 	notes   []string // what was wrong with the params, for the client's log
 
-	saidLinger, saidAuto bool // they were given
+	saidLinger, saidAuto, saidProblems bool // they were given
 }
 
 // autostart is initializationOptions.autostart.
@@ -107,6 +108,14 @@ func (c *client) readOptions(raw json.RawMessage) {
 			c.notes = append(c.notes, fmt.Sprintf("initializationOptions.autostart was ignored: %v", err))
 		}
 		c.auto, c.saidAuto = auto, err == nil
+	}
+	if v, ok := options["problems"]; ok {
+		problems := true // which null leaves
+		err := json.Unmarshal(v, &problems)
+		if err != nil {
+			c.notes = append(c.notes, "initializationOptions.problems is not true or false and was ignored")
+		}
+		c.hidden, c.saidProblems = err == nil && !problems, err == nil && string(v) != "null"
 	}
 }
 

@@ -50,13 +50,16 @@ func (k *keeper) statusCame(e statusCame) {
 func (k *keeper) publishNow() {
 	k.load()
 	k.refresh()
-	found := editor.Diagnostics(editor.Input{
-		Loaded:  k.loaded,
-		Status:  k.status,
-		Open:    func(file string) (string, bool) { b, ok := k.buffers[file]; return b.text, ok },
-		URI:     k.uriOf,
-		Related: k.client.related, Described: k.client.described,
-	})
+	var found map[string][]protocol.Diagnostic
+	if !k.s.hidden.Load() {
+		found = editor.Diagnostics(editor.Input{
+			Loaded:  k.loaded,
+			Status:  k.status,
+			Open:    func(file string) (string, bool) { b, ok := k.buffers[file]; return b.text, ok },
+			URI:     k.uriOf,
+			Related: k.client.related, Described: k.client.described,
+		})
+	}
 	next := make(map[string][]protocol.Diagnostic, len(found))
 	for file, list := range found {
 		next[k.uriOf(file)] = list

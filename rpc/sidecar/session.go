@@ -43,6 +43,7 @@ type session struct {
 	progress progressTable
 	stale    *refresher   // what the client is to ask for again
 	linger   atomic.Int64 // of this session, in nanoseconds: what a new connection to a hub says
+	hidden   atomic.Bool  // no diagnostics are wanted
 
 	stopping sync.Once
 	stopped  chan struct{} // closed when shutdown's work is done
@@ -56,6 +57,9 @@ type session struct {
 	places  []place // to be opened
 	folders []*folder
 	docs    documents
+	// questions counts those about settings, so that the answer to an older one
+	// does not hold.
+	questions int
 }
 
 func newSession(ctx context.Context, o Options) *session {
@@ -187,6 +191,7 @@ func (s *session) initialize(params json.RawMessage) (rpc.Work, error) {
 	s.phase, s.client, s.places = initialized, c, at
 	s.mu.Unlock()
 	s.linger.Store(int64(c.linger))
+	s.hidden.Store(c.hidden)
 	s.log.Info().Str("client", c.name).Int("folders", len(at)).Bool("trusted", c.trusted).Msg("initialize")
 	if c.pid > 0 {
 		s.tasks.run(func(ctx context.Context) { s.watchParent(ctx, c.pid) })

@@ -164,6 +164,7 @@ func TestReadOptions(t *testing.T) {
 		{`{"trusted": 1}`, false, 0, false, 1}, {`{"trusted": "true"}`, false, 0, false, 1}, {`{"trusted": null}`, false, 0, false, 0},
 		{`{"linger": "2m"}`, false, 2 * time.Minute, false, 0}, {`{"linger": 1e300}`, false, maxLinger, false, 0}, {`{"linger": "999h"}`, false, maxLinger, false, 0},
 		{`{"linger": -1}`, false, 0, false, 1}, {`{"linger": "-1s"}`, false, 0, false, 1}, {`{"linger": "soon"}`, false, 0, false, 1}, {`{"linger": []}`, false, 0, false, 1}, {`{"linger": null}`, false, 0, false, 0},
+		{`{"problems": false}`, false, 0, false, 0}, {`{"problems": null}`, false, 0, false, 0}, {`{"problems": "no"}`, false, 0, false, 1},
 		{`{"autostart": ["api"]}`, false, 0, true, 0}, {`{"autostart": []}`, false, 0, false, 0}, {`{"autostart": 1}`, false, 0, false, 1}, {`{"autostart": null}`, false, 0, false, 0},
 	} {
 		var c client

@@ -52,6 +52,7 @@ var providers = map[string]string{
 var requestGates = map[string]string{
 	"window/workDoneProgress/create": "window.workDoneProgress",
 	"window/showDocument":            "window.showDocument.support",
+	"window/showMessageRequest":      "window.showMessage.messageActionItem",
 	"workspace/codeLens/refresh":     "workspace.codeLens.refreshSupport",
 	"workspace/inlayHint/refresh":    "workspace.inlayHint.refreshSupport",
 	"workspace/applyEdit":            "workspace.applyEdit",

@@ -15,6 +15,7 @@ func TestTheJudgeFindsWhatWasNotDeclared(t *testing.T) {
 		{"workspace/codeLens/refresh", ``, `{"workspace":{"codeLens":{"refreshSupport":true}}}`},
 		{"workspace/inlayHint/refresh", ``, `{"workspace":{"inlayHint":{"refreshSupport":true}}}`},
 		{"window/workDoneProgress/create", `{"token":1}`, `{"window":{"workDoneProgress":true}}`},
+		{"window/showMessageRequest", `{"type":3,"message":"m"}`, `{"window":{"showMessage":{"messageActionItem":{}}}}`},
 		{"initialize", `{"capabilities":{"codeLensProvider":{}}}`, `{"textDocument":{"codeLens":{}}}`},
 		{"initialize", `{"capabilities":{"hoverProvider":true}}`, `{"textDocument":{"hover":{}}}`},
 		{"initialize", `{"capabilities":{"codeActionProvider":{"codeActionKinds":["quickfix"]}}}`, `{"textDocument":{"codeAction":{"codeActionLiteralSupport":{}}}}`},

@@ -281,7 +281,9 @@ func gone(t *testing.T, ids map[proc.Identity]string) {
 func await(t *testing.T, what string, look func() (string, bool)) {
 	t.Helper()
 	// Not t.Context: some wait while the test is being cleaned up.
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	// A memory restart alone takes three measurements and a stop: on a busy
+	// machine 20 s were seen.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -31,8 +31,8 @@ servers:
     command: [node, server.js]
     ready: {log: up, within: 60s}
     memory:
-      warn: 120MB
-      restart: 230MB
+      warn: 100MB
+      restart: 200MB
       kill: 2GB
 `
 	for name, text := range map[string]string{"devside.yaml": yaml, "server.js": growing} {
@@ -73,7 +73,7 @@ servers:
 	}
 	s.Await("the diagnostic at the limit", func(st *fakeeditor.State) bool {
 		raw := string(st.Last("textDocument/publishDiagnostics"))
-		return strings.Contains(raw, `"memory-warning"`) && strings.Contains(raw, `"line":6`) && strings.Contains(raw, "more than its limit of 120 MB; over 230 MB it is restarted")
+		return strings.Contains(raw, `"memory-warning"`) && strings.Contains(raw, `"line":6`) && strings.Contains(raw, "more than its limit of 100 MB; over 200 MB it is restarted")
 	})
 	grow()
 	api = until("the restart", func(s status.Server) bool { return s.Run == 2 && s.State == status.Ready })
@@ -84,7 +84,7 @@ servers:
 		return slices.ContainsFunc(st.Messages, func(m fakeeditor.Message) bool {
 			var e status.Event
 			return m.Method == "devside/didHappen" && json.Unmarshal(m.Params, &e) == nil && e.Kind == status.HappenedProblem &&
-				e.Code == status.MemoryLimit && strings.HasSuffix(e.Message, "more than its limit of 230 MB: it is restarted")
+				e.Code == status.MemoryLimit && strings.HasSuffix(e.Message, "more than its limit of 200 MB: it is restarted")
 		})
 	})
 	s.Shutdown()

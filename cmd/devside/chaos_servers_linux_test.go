@@ -108,6 +108,9 @@ var parts = map[string]func(p *part){
 	},
 }
 
+// passing is the parts that end by themselves, once they have started another.
+var passing = map[string]bool{"double-middle": true, "stray-middle": true}
+
 // part is one process of a server.
 type part struct{ mark, server string }
 

@@ -40,8 +40,7 @@ func (s *Server) environment() ([]string, *logs.Secrets, error) {
 func environment(client []string, files []spec.EnvVar, conf spec.Server, ports []int, dir, traceID string) []string {
 	vars := map[string]string{}
 	for _, kv := range client {
-		k, v, ok := strings.Cut(kv, "=")
-		if ok && k != "" && passes(k) {
+		if k, v, ok := passing(kv); ok {
 			vars[k] = v
 		}
 	}
@@ -93,12 +92,18 @@ func passes(name string) bool {
 	return true
 }
 
+// passing takes one variable of a client's apart; ok: it is passed on.
+func passing(kv string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(kv, "=")
+	return name, value, ok && name != "" && passes(name)
+}
+
 // Passing is what of a client's environment a program may have that is no
 // server: an install.
 func Passing(client []string) []string {
 	return slices.DeleteFunc(slices.Clone(client), func(kv string) bool {
-		name, _, ok := strings.Cut(kv, "=")
-		return !ok || name == "" || !passes(name)
+		_, _, ok := passing(kv)
+		return !ok
 	})
 }
 

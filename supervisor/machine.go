@@ -383,8 +383,8 @@ func (s *stepper) lateAfterWithin() {
 // ask begins a start by a person: what was held against the server is
 // forgotten, but for the crashes of the last hour.
 func (s *stepper) ask() {
-	s.request++
-	s.spawns, s.overdue, s.timed, s.why, s.because = 0, false, false, "", status.Because{}
+	s.anew()
+	s.why, s.because = "", status.Because{}
 	s.history = s.history.Reset()
 	clear(s.problems)
 }
@@ -632,7 +632,7 @@ func (s *stepper) becomeReady() {
 // judgeStart says when a start took longer than those before it. One without its
 // caches had everything to make anew.
 func (s *stepper) judgeStart(took time.Duration) {
-	if s.because.Rule == ruleLockfile || s.because.Rule == ruleAsked {
+	if s.because.Rule == status.RuleLockfile || s.because.Rule == status.RuleAsked {
 		return
 	}
 	if usual, slow := policy.SlowStart(s.starts, took); slow {
@@ -641,12 +641,6 @@ func (s *stepper) judgeStart(took time.Duration) {
 	}
 	s.starts = policy.KeepStart(s.starts, took)
 }
-
-// Rules of a Because after which the caches of a server are gone.
-const (
-	ruleLockfile = "lockfile"
-	ruleAsked    = "asked"
-)
 
 func (s *stepper) healthyAgain() {
 	delete(s.problems, status.NotHealthy)

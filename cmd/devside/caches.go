@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -75,7 +74,7 @@ func (a *app) sayCleared(res wire.ClearCachesResult, dryRun bool) error {
 		if r.Note != "" {
 			note = "; " + visible(r.Note)
 		}
-		if err := a.say("%s %s: %s, %s%s\n", does, visible(r.Path), files(r.Files), size(r.Bytes), note); err != nil {
+		if err := a.say("%s %s: %s, %s%s\n", does, visible(r.Path), count(int(r.Files), "file"), size(r.Bytes), note); err != nil {
 			return err
 		}
 	}
@@ -85,13 +84,6 @@ func (a *app) sayCleared(res wire.ClearCachesResult, dryRun bool) error {
 		}
 	}
 	return nil
-}
-
-func files(n int64) string {
-	if n == 1 {
-		return "1 file"
-	}
-	return fmt.Sprintf("%d files", n)
 }
 
 func (a *app) resumeCommand() *cobra.Command {

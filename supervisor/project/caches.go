@@ -102,7 +102,7 @@ func (c *caches) remove(ctx context.Context, server string, because status.Becau
 	if c.remover == nil {
 		res := cache.Result{}
 		for _, t := range targets {
-			res.Refused = append(res.Refused, cache.Refused{Path: t.Dir + "/" + t.Path, Why: fmt.Sprintf("caches can't be removed: %v", c.failed)})
+			res.Refused = append(res.Refused, cache.Refused{Path: t.Where(), Why: fmt.Sprintf("caches can't be removed: %v", c.failed)})
 		}
 		c.told(server, at, res)
 		return res
@@ -259,7 +259,7 @@ func (p *Project) ClearCaches(ctx context.Context, names []string, dryRun bool) 
 		}
 		return out, nil
 	}
-	because := status.Because{Rule: "asked"}
+	because := status.Because{Rule: status.RuleAsked}
 	waiting := map[string]chan cache.Result{}
 	for _, name := range names {
 		if len(p.caches.targets(name)) == 0 {
@@ -294,7 +294,7 @@ func (p *Project) awaitCleared(ctx context.Context, name string, done chan cache
 	case <-patience.C:
 	}
 	for _, t := range p.caches.targets(name) {
-		out.Refused = append(out.Refused, cache.Refused{Path: t.Dir + "/" + t.Path, Why: fmt.Sprintf("%s has not come to its next start yet: it is removed right before that", name)})
+		out.Refused = append(out.Refused, cache.Refused{Path: t.Where(), Why: fmt.Sprintf("%s has not come to its next start yet: it is removed right before that", name)})
 	}
 }
 

@@ -3,10 +3,8 @@ package project
 import (
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"sync"
@@ -76,7 +74,6 @@ const diskPause = time.Minute
 
 func (f *follower) run(ctx context.Context) {
 	f.rules(ctx, nil)
-	f.state = f.state.Begin(f.installs)
 	f.decide(ctx, watch.Batch{})
 	disk := time.NewTicker(diskPause)
 	defer disk.Stop()
@@ -129,7 +126,7 @@ func (f *follower) rules(ctx context.Context, changes []watch.Change) {
 		}
 		f.set = true
 	}
-	if f.set && reflect.DeepEqual(was.rules.Lockfiles, f.watched.rules.Lockfiles) && f.installs != nil {
+	if f.installs != nil && reflect.DeepEqual(was.rules.Lockfiles, f.watched.rules.Lockfiles) {
 		return
 	}
 	f.installs = map[string]rule.Install{}
@@ -214,7 +211,7 @@ const maxLockfile = 64 << 20
 
 // install holds a lockfile against what is installed.
 func (f *follower) install(file string) rule.Install {
-	lock, err := f.read(file)
+	lock, err := f.p.readRegular(file, maxLockfile)
 	if err != nil {
 		return rule.Install{State: rule.Outdated} // it has just gone
 	}
@@ -226,7 +223,7 @@ func (f *follower) install(file string) rule.Install {
 			continue // the patterns are ours
 		}
 		for _, name := range found {
-			text, err := f.read(name)
+			text, err := f.p.readRegular(name, maxLockfile)
 			if err != nil {
 				continue
 			}
@@ -240,28 +237,16 @@ func (f *follower) install(file string) rule.Install {
 	return rule.Compare(file, lock, markers)
 }
 
-// read reads a regular file of the project.
-func (f *follower) read(name string) ([]byte, error) {
-	info, err := f.p.root.Stat(filepath.FromSlash(name))
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxLockfile {
-		return nil, fmt.Errorf("%s: %w", name, fs.ErrInvalid)
-	}
-	file, err := f.p.root.Open(filepath.FromSlash(name))
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // only read from
-	return io.ReadAll(io.LimitReader(file, maxLockfile))
-}
-
 // heldServers are those in blocked or crash-loop.
-func (p *Project) heldServers() []supervisor.Snapshot {
-	return slices.DeleteFunc(p.group.Snapshots(), func(s supervisor.Snapshot) bool {
-		return s.State != status.Blocked && s.State != status.CrashLoop
-	})
+func (p *Project) heldServers() []supervisor.Snapshot { return heldAmong(p.group.Snapshots()) }
+
+func heldAmong(all []supervisor.Snapshot) (held []supervisor.Snapshot) {
+	for _, s := range all {
+		if s.State == status.Blocked || s.State == status.CrashLoop {
+			held = append(held, s)
+		}
+	}
+	return held
 }
 
 // holding is who is held, and why: what it mends decides what is watched for.
@@ -272,9 +257,9 @@ type holding struct {
 }
 
 // holdings is compared from change to change, by loop.
-func (p *Project) holdings() []holding {
+func holdings(all []supervisor.Snapshot) []holding {
 	var out []holding
-	for _, s := range p.heldServers() {
+	for _, s := range heldAmong(all) {
 		out = append(out, holding{s.Name, s.Run, fmt.Sprint(s.Held, s.Problems, sitesOf(s))})
 	}
 	return out

@@ -18,6 +18,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -115,11 +116,12 @@ type view struct {
 
 	// What is wrong with files that are watched and caches that are removed; the
 	// follower and caches say it, each its own.
-	stale   []status.Problem            // lockfiles whose packages are not installed
-	loops   []status.Problem            // rules that have restarted too often
-	limit   *status.Problem             // the system refuses to watch more
-	refused map[string][]status.Problem // by server: caches that were not removed
-	diskLow *status.Problem
+	stale    []status.Problem            // lockfiles whose packages are not installed
+	loops    []status.Problem            // rules that have restarted too often
+	limit    *status.Problem             // the system refuses to watch more
+	misnamed []status.Problem            // caches that would be refused whatever they are; of loaded
+	refused  map[string][]status.Problem // by server: caches that were not removed
+	diskLow  *status.Problem
 }
 
 // followed lists what is wrong with files and caches.
@@ -131,7 +133,7 @@ func (v *view) followed() []status.Problem {
 		}
 	}
 	servers := v.loaded.Project.Servers
-	out = append(out, refusedByName(servers, time.Time{})...)
+	out = append(out, v.misnamed...)
 	for _, s := range servers {
 		for _, n := range v.refused[s.Name] {
 			// What is refused by its name is said already, at its place.
@@ -226,6 +228,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	if read := v.loaded; !read.Valid() {
 		v.loaded = &spec.Loaded{Project: &spec.Project{Name: read.Project.Name, Detected: read.Project.Detected}, Sources: read.Sources}
 	}
+	v.misnamed = refusedByName(v.loaded.Project.Servers, time.Time{})
 	v.trust = spec.Commands(root.FS(), v.loaded.Project)
 	v.agree()
 	p.view.Store(v)
@@ -278,17 +281,25 @@ func (p *Project) logFailed(server string, err error) {
 const maxEnvFile = 1 << 20
 
 // readFile reads an env file inside the project.
-func (p *Project) readFile(name string) ([]byte, error) {
+func (p *Project) readFile(name string) ([]byte, error) { return p.readRegular(name, maxEnvFile) }
+
+// readRegular reads a file inside the project that is no longer than most bytes.
+func (p *Project) readRegular(name string, most int64) ([]byte, error) {
 	info, err := p.root.Stat(filepath.FromSlash(name))
 	switch {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, errors.New("it is not a regular file")
-	case info.Size() > maxEnvFile:
-		return nil, fmt.Errorf("it is %d bytes long, at most %d are read", info.Size(), maxEnvFile)
+	case info.Size() > most:
+		return nil, fmt.Errorf("it is %d bytes long, at most %d are read", info.Size(), most)
 	}
-	return p.root.ReadFile(filepath.FromSlash(name))
+	file, err := p.root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()                            //nolint:errcheck // only read from
+	return io.ReadAll(io.LimitReader(file, most)) // it may have grown
 }
 
 // load reads the configuration, and a stamp that changes when its files do. A
@@ -366,11 +377,12 @@ func (p *Project) loop(ctx context.Context) {
 			p.sequence.Add(1)
 		}
 		p.books.Lock()
+		all := p.group.Snapshots()
 		if !p.closing.Load() {
-			p.keepBooks(&keeper)
+			p.keepBooks(&keeper, all)
 		}
 		p.books.Unlock()
-		if now := p.holdings(); !slices.Equal(now, held) {
+		if now := holdings(all); !slices.Equal(now, held) {
 			held = now
 			p.follower.retarget()
 		}
@@ -420,15 +432,15 @@ type bookkeeper struct {
 // project: they are for the next hub.
 const startsEvery = 5 * time.Second
 
-// startsNow are the starts of all servers.
-func (p *Project) startsNow() map[string][]int64 {
-	all := map[string][]int64{}
-	for _, s := range p.group.Snapshots() {
+// startsOf are the starts of all servers.
+func startsOf(all []supervisor.Snapshot) map[string][]int64 {
+	starts := map[string][]int64{}
+	for _, s := range all {
 		for _, d := range s.Starts {
-			all[s.Name] = append(all[s.Name], d.Milliseconds())
+			starts[s.Name] = append(starts[s.Name], d.Milliseconds())
 		}
 	}
-	return all
+	return starts
 }
 
 // startsBefore gives each server what an earlier hub has known of it.
@@ -448,10 +460,10 @@ const mostStarts = 10
 
 // keepBooks writes the ledger when a pid has changed, and the snapshot when
 // the set of servers that are wanted has.
-func (p *Project) keepBooks(k *bookkeeper) {
+func (p *Project) keepBooks(k *bookkeeper, all []supervisor.Snapshot) {
 	var ledger []state.LedgerEntry
 	var running []string
-	for _, s := range p.group.Snapshots() {
+	for _, s := range all {
 		if s.Identity.PID != 0 {
 			ledger = append(ledger, state.LedgerEntry{Name: s.Name, Identity: s.Identity, Stop: &state.Stop{
 				Signal: s.Stop.Signal, GraceMs: s.Stop.Grace.Milliseconds(), Spare: s.Stop.Spare,
@@ -468,7 +480,7 @@ func (p *Project) keepBooks(k *bookkeeper) {
 	}
 	if now := time.Now(); now.Sub(k.startsAt) >= startsEvery {
 		k.startsAt = now
-		if starts := p.startsNow(); !reflect.DeepEqual(starts, k.starts) {
+		if starts := startsOf(all); !reflect.DeepEqual(starts, k.starts) {
 			k.starts = starts
 			p.store.PutStarts(state.Starts{ReadyMs: starts})
 		}
@@ -579,7 +591,7 @@ func (p *Project) Close(ctx context.Context, keep bool) {
 		p.store.PutSnapshot(state.Snapshot{At: time.Now()})
 	}
 	p.putLedger(nil)
-	if starts := p.startsNow(); len(starts) > 0 {
+	if starts := startsOf(p.group.Snapshots()); len(starts) > 0 {
 		p.store.PutStarts(state.Starts{ReadyMs: starts})
 	}
 	p.store.Close()

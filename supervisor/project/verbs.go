@@ -289,6 +289,7 @@ func (p *Project) applyPending(ctx context.Context, why supervisor.Change) super
 	}
 	p.update(func(v *view) {
 		v.loaded, v.pending, v.agreed = loaded, nil, make(chan struct{})
+		v.misnamed = refusedByName(loaded.Project.Servers, time.Time{})
 		v.deps = slices.DeleteFunc(slices.Clone(v.deps), func(d status.Dependency) bool {
 			return !slices.ContainsFunc(loaded.Project.Dependencies, func(n spec.Dependency) bool { return n.Name == d.Name && n.Addr == d.Target })
 		})

@@ -317,7 +317,7 @@ func (r *reader) command(v value, shell *value, s *Server) {
 			return
 		}
 		s.Command = r.argv(v)
-		s.Text = shellJoin(s.Command)
+		s.Text = Join(s.Command)
 	case v.scalar():
 		text, ok := r.text(v)
 		if !ok {

@@ -280,5 +280,5 @@ func commandText(argv []string) string {
 	if words, problem, _ := splitWords(text, ""); problem == "" && slices.Equal(words, argv) {
 		return text
 	}
-	return shellJoin(argv)
+	return Join(argv)
 }

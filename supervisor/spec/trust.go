@@ -34,10 +34,10 @@ func Commands(fsys fs.FS, p *Project) status.Trust {
 			c.Argv = []string{}
 		}
 		if s.Ready.Kind == ProbeExec {
-			c.Probes = append(c.Probes, shellJoin(s.Ready.Exec))
+			c.Probes = append(c.Probes, Join(s.Ready.Exec))
 		}
 		if s.Live != nil && s.Live.Kind == ProbeExec {
-			c.Probes = append(c.Probes, shellJoin(s.Live.Exec))
+			c.Probes = append(c.Probes, Join(s.Live.Exec))
 		}
 		c.Env = slices.Sorted(maps.Keys(s.Env))
 		values[s.Name] = s.Env
@@ -230,12 +230,9 @@ func allScripts(fsys fs.FS, dir string) []string {
 	return out
 }
 
-// Join writes an argv as one could type it.
-func Join(argv []string) string { return shellJoin(argv) }
-
-// shellJoin writes an argv as a shell would have to be given it, so that two
+// Join writes an argv as a shell would have to be given it, so that two
 // different ones never look alike.
-func shellJoin(argv []string) string {
+func Join(argv []string) string {
 	words := make([]string, len(argv))
 	for i, w := range argv {
 		q, err := syntax.Quote(w, syntax.LangBash)

@@ -269,6 +269,13 @@ type Because struct {
 	Rule string `json:"rule"` // "configuration", "env file", "lockfile", "restart next.config.*", "it may be mended", "asked"
 }
 
+// Rules after which the caches of a server are gone. Others name their file or
+// pattern.
+const (
+	RuleLockfile = "lockfile" // also watch/rule's word
+	RuleAsked    = "asked"
+)
+
 // String is how a sentence goes on: "frontend/.env changed".
 func (b Because) String() string {
 	if b.File == "" {

@@ -217,7 +217,7 @@ func (r *Remover) Remove(ctx context.Context, targets []Target, dryRun bool) Res
 	}
 	defer release()
 	for _, t := range targets {
-		at := t.where()
+		at := t.Where()
 		var done Removed
 		var name string
 		why := err
@@ -376,8 +376,8 @@ func judge(f facts, uid int) error {
 	return nil
 }
 
-// where is the path of a target for people, also when it is refused.
-func (t Target) where() string {
+// Where is the path of a target for people, also when it is refused.
+func (t Target) Where() string {
 	if path.IsAbs(t.Path) || t.Dir == "" || t.Dir == "." || t.Path == "" {
 		return t.Path
 	}

@@ -98,7 +98,7 @@ const (
 )
 
 // State is what the rules remember. The zero value is for a project that was
-// just opened; call Begin before Next.
+// just opened; call Learn before Next.
 type State struct {
 	// installed is the digest of each lockfile's packages when they were acted
 	// upon last, by path.
@@ -111,21 +111,9 @@ type State struct {
 // key is one rule of one server.
 type key struct{ server, rule string }
 
-// Begin takes what is installed now for what the servers run on. known are
-// states of lockfiles by path.
-func (s State) Begin(known map[string]Install) State {
-	next := s.clone()
-	next.installed = map[string]string{}
-	for file, in := range known {
-		if in.State != Outdated {
-			next.installed[file] = in.Digest
-		}
-	}
-	return next
-}
-
-// Learn takes what is installed for what the servers run on, of lockfiles that
-// were not known: the configuration has a new server. Begin is for all of them.
+// Learn takes what is installed now for what the servers run on, of lockfiles
+// that were not known: at the beginning all of them, later those of a new server.
+// known are states of lockfiles by path.
 func (s State) Learn(known map[string]Install) State {
 	next := s.clone()
 	for file, in := range known {

@@ -90,7 +90,7 @@ func TestWhatFollows(t *testing.T) {
 		{"and one that is not", []string{"api/server.js"}, in(Installed, "one"), "sums", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := State{}.Begin(was)
+			s := State{}.Learn(was)
 			before := fmt.Sprint(s)
 			_, d := s.Next(shop(), c.changed, map[string]Install{"package-lock.json": c.lock, "app/[id]/go.sum": in(Unmarked, c.sums)}, c.held, t0)
 			if got := d.words(); got != c.want {
@@ -107,7 +107,7 @@ func TestWhatFollows(t *testing.T) {
 // that works, and a checkout back: one restart, when the packages are there.
 func TestAnInstallIsActedUponWhenItIsFinished(t *testing.T) {
 	c := shop()
-	s := State{}.Begin(map[string]Install{"package-lock.json": in(Installed, "one")})
+	s := State{}.Learn(map[string]Install{"package-lock.json": in(Installed, "one")})
 	for _, step := range []struct {
 		lock Install
 		want string
@@ -129,7 +129,7 @@ func TestAnInstallIsActedUponWhenItIsFinished(t *testing.T) {
 
 // A project that is opened before its first install: what comes then is new.
 func TestTheFirstInstallRestartsToo(t *testing.T) {
-	s := State{}.Begin(map[string]Install{"package-lock.json": in(Outdated, "")})
+	s := State{}.Learn(map[string]Install{"package-lock.json": in(Outdated, "")})
 	_, d := s.Next(shop(), []string{"node_modules/.package-lock.json"}, map[string]Install{"package-lock.json": in(Installed, "one")}, nil, t0)
 	if len(d.Restarts) != 2 {
 		t.Errorf("%s", d.words())
@@ -138,7 +138,7 @@ func TestTheFirstInstallRestartsToo(t *testing.T) {
 
 func TestARuleThatGoesRoundIsSuspended(t *testing.T) {
 	c := shop()
-	s := State{}.Begin(nil)
+	s := State{}.Learn(nil)
 	at := t0
 	touch := func(files ...string) Decision {
 		var d Decision
@@ -172,7 +172,7 @@ func TestARuleThatGoesRoundIsSuspended(t *testing.T) {
 
 func TestSlowChangesAreNeverSuspended(t *testing.T) {
 	c := shop()
-	s := State{}.Begin(nil)
+	s := State{}.Learn(nil)
 	for n := range 100 {
 		var d Decision
 		s, d = s.Next(c, []string{"api/.env"}, nil, nil, t0.Add(time.Duration(n)*6001*time.Millisecond))

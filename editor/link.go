@@ -23,30 +23,30 @@ func Links(v View, file string) []protocol.DocumentLink {
 	}
 	text := b.text(file)
 	for _, s := range b.serversIn(file) {
+		link := func(r spec.Range, target, tooltip string) {
+			at := uri.URI(target)
+			l := protocol.DocumentLink{Range: text.Exact(r), Target: &at}
+			if v.Client.LinkTooltips {
+				l.Tooltip = &tooltip
+			}
+			if !slices.ContainsFunc(links, func(o protocol.DocumentLink) bool { return o.Range == l.Range }) {
+				links = append(links, l)
+			}
+		}
 		add := func(fields []string, target, tooltip string) {
 			for _, f := range fields {
 				r, ok := s.src.Values[s.Origin.Key+"."+f]
 				if !ok || r.IsZero() || r.Start.Line != r.End.Line {
 					continue
 				}
-				at := uri.URI(target)
-				link := protocol.DocumentLink{Range: text.Exact(r), Target: &at}
-				if v.Client.LinkTooltips {
-					link.Tooltip = &tooltip
-				}
-				if !slices.ContainsFunc(links, func(l protocol.DocumentLink) bool { return l.Range == link.Range }) {
-					links = append(links, link)
-				}
+				link(r, target, tooltip)
 				return
 			}
 		}
-		if v.Log != nil && v.Log(s.Name) != "" && !s.key.IsZero() {
-			at, tooltip := uri.URI(v.Log(s.Name)), "Open the log of "+s.Name
-			link := protocol.DocumentLink{Range: text.Exact(s.key), Target: &at}
-			if v.Client.LinkTooltips {
-				link.Tooltip = &tooltip
+		if v.Log != nil && !s.key.IsZero() {
+			if log := v.Log(s.Name); log != "" {
+				link(s.key, log, "Open the log of "+s.Name)
 			}
-			links = append(links, link)
 		}
 		for i, p := range s.Ports {
 			fields := []string{fmt.Sprintf("port[%d].number", i), fmt.Sprintf("port[%d]", i)}

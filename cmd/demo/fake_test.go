@@ -313,7 +313,7 @@ func (f *fakeDevside) watch(s *fakeServer, cmd *exec.Cmd, gone chan struct{}) {
 	if s.child != 0 && f.fault != faultLeakChild {
 		if p, err := os.FindProcess(s.child); err == nil {
 			p.Kill() //nolint:errcheck // it may have ended
-			for w := see("the child", s.child); !w.gone(); {
+			for w, deadline := see("the child", s.child), time.Now().Add(testBound); !w.gone() && time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond) // whoever adopted it reaps it
 			}
 		}

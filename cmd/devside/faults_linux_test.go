@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/textproto"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,44 +23,19 @@ type rawSession struct {
 	t      *testing.T
 	in     io.WriteCloser
 	out    *bufio.Reader
-	code   chan int
+	cmd    *exec.Cmd
+	ended  chan struct{}
 	result json.RawMessage // of the last answer that had one
 }
 
 func startRaw(t *testing.T) *rawSession {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(binaries(t), "devside"), "--stdio", "--allow-root")
-	cmd.Dir = realDir(t)
-	cmd.Env = append(os.Environ(), "DEVSIDE_HOME="+homeDir(t))
-	in, err := cmd.StdinPipe()
-	if err != nil {
+	cmd, in, out, ended := startStdio(t, realDir(t), homeDir(t))
+	if err := out.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	out, theirs, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout = theirs
-	if err := errors.Join(cmd.Start(), theirs.Close(), out.SetReadDeadline(time.Now().Add(time.Minute))); err != nil {
-		t.Fatal(err)
-	}
-	s := &rawSession{t: t, in: in, out: bufio.NewReader(out), code: make(chan int, 1)}
-	go func() {
-		cmd.Wait() // its exit code is what counts
-		s.code <- cmd.ProcessState.ExitCode()
-	}()
-	t.Cleanup(func() {
-		in.Close()
-		select {
-		case <-s.code:
-		case <-time.After(20 * time.Second):
-			t.Errorf("the session (pid %d) did not end", cmd.Process.Pid)
-			cmd.Process.Kill()
-			<-s.code
-		}
-		out.Close()
-	})
-	return s
+	t.Cleanup(func() { in.Close() }) // closed already by some
+	return &rawSession{t: t, in: in, out: bufio.NewReader(out), cmd: cmd, ended: ended}
 }
 
 func (s *rawSession) send(raw string) {
@@ -265,9 +238,8 @@ func (s *rawSession) ends(want int) {
 		}
 	}
 	select {
-	case code := <-s.code:
-		s.code <- code
-		if code != want {
+	case <-s.ended:
+		if code := s.cmd.ProcessState.ExitCode(); code != want {
 			s.t.Errorf("exit code %d, want %d", code, want)
 		}
 	case <-time.After(20 * time.Second):

@@ -40,7 +40,21 @@ type pipes struct {
 // The test's end closes the connection and waits for the process.
 func startSidecar(t *testing.T, dir, home string, patience time.Duration) *sidecarProcess {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(binaries(t), "devside"), "--stdio", "--allow-root")
+	s := &sidecarProcess{}
+	var in io.WriteCloser
+	var out *os.File
+	s.cmd, in, out, s.ended = startStdio(t, dir, home)
+	s.Editor = fakeeditor.Start(t, pipes{out, in})
+	s.SetPatience(patience)
+	return s
+}
+
+// startStdio runs the real binary as a session. ended is closed at its end,
+// which the test's end waits for: whoever has the other end of its streams
+// closes them before.
+func startStdio(t *testing.T, dir, home string) (cmd *exec.Cmd, in io.WriteCloser, out *os.File, ended chan struct{}) {
+	t.Helper()
+	cmd = exec.Command(filepath.Join(binaries(t), "devside"), "--stdio", "--allow-root")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "DEVSIDE_HOME="+home)
 	cmd.Stderr = os.Stderr
@@ -57,24 +71,22 @@ func startSidecar(t *testing.T, dir, home string, patience time.Duration) *sidec
 	if err := errors.Join(cmd.Start(), theirs.Close()); err != nil {
 		t.Fatal(err)
 	}
-	s := &sidecarProcess{cmd: cmd, ended: make(chan struct{})}
+	ended = make(chan struct{})
 	go func() {
-		cmd.Wait() // its exit code is asked for by exitCode
-		close(s.ended)
+		cmd.Wait() // its exit code is looked at by those who want it
+		close(ended)
 	}()
 	t.Cleanup(func() {
 		select {
-		case <-s.ended:
+		case <-ended:
 		case <-time.After(20 * time.Second):
 			t.Errorf("the sidecar (pid %d) did not end", cmd.Process.Pid)
 			cmd.Process.Kill()
-			<-s.ended
+			<-ended
 		}
 		out.Close()
 	})
-	s.Editor = fakeeditor.Start(t, pipes{out, in})
-	s.SetPatience(patience)
-	return s
+	return cmd, in, out, ended
 }
 
 // exitCode waits for the end of the sidecar.

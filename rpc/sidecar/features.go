@@ -143,18 +143,23 @@ func (k *keeper) logOf(server string) string {
 	return pathToURI(name)
 }
 
+// input is what diagnostics and features look at, with these files open.
+func (k *keeper) input(open map[string]buffer) editor.Input {
+	return editor.Input{
+		Loaded:  k.loaded,
+		Status:  k.status,
+		Open:    func(file string) (string, bool) { b, ok := open[file]; return b.text, ok },
+		URI:     func(file string) string { return uriIn(k.uri, open, file) },
+		Related: k.client.related, Described: k.client.described,
+	}
+}
+
 // moment is the folder as it is now. Nothing in it changes later: the
 // configuration and the snapshot are replaced and never edited.
 func (k *keeper) moment() moment {
 	open := maps.Clone(k.buffers)
 	return moment{open: open, View: editor.View{
-		Input: editor.Input{
-			Loaded:  k.loaded,
-			Status:  k.status,
-			Open:    func(file string) (string, bool) { b, ok := open[file]; return b.text, ok },
-			URI:     func(file string) string { return uriIn(k.uri, open, file) },
-			Related: k.client.related, Described: k.client.described,
-		},
+		Input:   k.input(open),
 		Root:    k.path,
 		Known:   k.known,
 		Memory:  k.memory,

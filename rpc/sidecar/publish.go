@@ -52,13 +52,7 @@ func (k *keeper) publishNow() {
 	k.refresh()
 	var found map[string][]protocol.Diagnostic
 	if !k.s.hidden.Load() {
-		found = editor.Diagnostics(editor.Input{
-			Loaded:  k.loaded,
-			Status:  k.status,
-			Open:    func(file string) (string, bool) { b, ok := k.buffers[file]; return b.text, ok },
-			URI:     k.uriOf,
-			Related: k.client.related, Described: k.client.described,
-		})
+		found = editor.Diagnostics(k.input(k.buffers))
 	}
 	next := make(map[string][]protocol.Diagnostic, len(found))
 	for file, list := range found {

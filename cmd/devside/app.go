@@ -177,6 +177,10 @@ until Ctrl-C.`,
 		},
 	}
 	root.Flags().BoolVar(&useStdio, "stdio", false, "speak the language server protocol on standard input and output")
+	// Asked of a program before it is taken for a devside, and answered as root, too.
+	root.Version = thisVersion().String()
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "show the version")
 	// vscode-languageclient adds it to every server's command line. The
 	// protocol's own processId is the one that counts.
 	root.Flags().Int("clientProcessId", 0, "")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -23,11 +24,19 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Show the version, and that of the protocol",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := versionInfo{version, wire.Protocol, runtime.Version(), runtime.GOOS, runtime.GOARCH}
-			if a.json() {
+			if v := thisVersion(); a.json() {
 				return a.print(v)
 			}
-			return a.say("devside %s (protocol %d, %s, %s/%s)\n", v.Version, v.Protocol, v.Go, v.OS, v.Arch)
+			return a.say("%s\n", thisVersion())
 		},
 	}
+}
+
+func thisVersion() versionInfo {
+	return versionInfo{version, wire.Protocol, runtime.Version(), runtime.GOOS, runtime.GOARCH}
+}
+
+// String is one line: "devside v1.0.0 (protocol 1, go1.26, linux/amd64)".
+func (v versionInfo) String() string {
+	return fmt.Sprintf("devside %s (protocol %d, %s, %s/%s)", v.Version, v.Protocol, v.Go, v.OS, v.Arch)
 }

@@ -15,7 +15,7 @@ STATICCHECK := v0.8.2
 # unless it is told. It changes nothing for an ordinary user.
 export DEVSIDE_ALLOW_ROOT = 1
 
-.PHONY: all build schema demo test race chaos fuzz e2e bench lint check clean
+.PHONY: all build schema demo test race chaos fuzz extension extension-check extension-install e2e bench lint check clean
 
 all: build
 
@@ -51,6 +51,27 @@ race:
 CHAOS_STEPS ?= 1000
 chaos:
 	CHAOS_STEPS=$(CHAOS_STEPS) CHAOS_SEED=$(CHAOS_SEED) $(GO) test -run '^TestChaos$$' -v -count 1 -timeout 4h ./cmd/devside
+
+# The VS Code extension, with the program in it: bin/devside-<platform>.vsix. Needs
+# Node with npm, and gets its tools from there.
+EXTENSION_PLATFORMS ?= linux-x64 linux-arm64 alpine-x64 alpine-arm64 darwin-x64 darwin-arm64 win32-x64 win32-arm64
+extension: extension-check
+	cd extension && npm run --silent build && GO="$(GO)" VERSION="$(VERSION)" node package.mjs $(EXTENSION_PLATFORMS)
+
+# Its types, its lint, and the tests that need no editor.
+extension-check: extension/node_modules/.package-lock.json
+	cd extension && npm run --silent check && npm run --silent test
+
+extension/node_modules/.package-lock.json: extension/package-lock.json
+	@command -v npm >/dev/null || { echo "the extension needs Node with npm"; exit 1; }
+	cd extension && npm ci --ignore-scripts --no-audit --no-fund && touch node_modules/.package-lock.json
+
+# Into the VS Code of whoever tries it; CODE names another one.
+CODE ?= code
+extension-install:
+	@command -v $(CODE) >/dev/null || { echo "$(CODE) is not in the PATH; CODE=codium make extension-install takes another"; exit 1; }
+	$(MAKE) extension EXTENSION_PLATFORMS=$(shell node -p 'process.platform + "-" + process.arch')
+	$(CODE) --install-extension bin/devside-$(shell node -p 'process.platform + "-" + process.arch').vsix
 
 # The real thing: Next.js and Express from npm, as root (where we are root) and
 # as an ordinary user; each preset that README calls supported, from npm or the
@@ -97,4 +118,4 @@ check:
 	.ci/run
 
 clean:
-	rm -rf bin coverage
+	rm -rf bin coverage extension/dist extension/bin extension/node_modules

@@ -1,0 +1,59 @@
+/** Where the devside program is. */
+import { execFile } from 'node:child_process';
+import * as path from 'node:path';
+
+export interface Binary { path: string; version: string; from: Source }
+
+/** What was tried, in this order: a setting that somebody made by hand comes before what is bundled. */
+export type Source = 'the setting devside.path' | 'the extension' | 'PATH';
+
+export interface Places { setting: string; extension: string; platform: NodeJS.Platform }
+
+/** A program that does not answer for so long will not be a good sidecar. */
+const PROBE_MS = 10_000;
+
+/** The programs to be tried. */
+export function candidates(p: Places): { path: string; from: Source }[] {
+  const name = p.platform === 'win32' ? 'devside.exe' : 'devside';
+  if (p.setting !== '') return [{ path: p.setting, from: 'the setting devside.path' }];
+  return [
+    { path: path.join(p.extension, 'bin', name), from: 'the extension' },
+    { path: name, from: 'PATH' },
+  ];
+}
+
+/** The first program that says a version. Rejects with one sentence about all that were tried. */
+export async function findBinary(p: Places): Promise<Binary> {
+  const failures: string[] = [];
+  for (const candidate of candidates(p)) {
+    try {
+      return { ...candidate, version: await versionOf(candidate.path) };
+    } catch (error) {
+      failures.push(`${candidate.path} (${candidate.from}): ${reason(error)}`);
+    }
+  }
+  throw new Error(`no devside can be run: ${failures.join('; ')}`);
+}
+
+function versionOf(program: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(program, ['--version'], { timeout: PROBE_MS, windowsHide: true }, (error, stdout) => {
+      const version = /^devside (?:version )?(\S+)/.exec(stdout)?.[1];
+      if (error !== null) reject(error instanceof Error ? error : new Error('it can not be run'));
+      else if (version === undefined) reject(new Error('it does not say its version, so it is another program'));
+      else resolve(version);
+    });
+  });
+}
+
+function reason(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'ENOENT':
+      return 'it is not there';
+    case 'EACCES':
+      return 'it may not be run';
+    default:
+      return error instanceof Error ? error.message : String(error);
+  }
+}

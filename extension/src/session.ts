@@ -1,0 +1,235 @@
+/**
+ * The life of the sidecar: when it is started, what happens when it dies, and the
+ * one door to it. Nothing else in the extension holds the language client.
+ */
+import * as vscode from 'vscode';
+import { CloseAction, DidChangeConfigurationNotification, ErrorAction, LanguageClient, TransportKind, type CloseHandlerResult, type Middleware } from 'vscode-languageclient/node';
+import { findBinary, type Binary } from './binary';
+import { DID_CHANGE_STATUS, DID_LOG, METHOD_PREFIX, PROTOCOL, RUNS, type DidLogParams, type ErrorData, type Project, type Requests, type Verb } from './protocol';
+import { Deaths } from './deaths';
+
+export type Session =
+  | { kind: 'idle' } // nothing asked for it yet
+  | { kind: 'starting'; generation: number; started: Promise<LanguageClient> }
+  | { kind: 'running'; generation: number; client: LanguageClient; binary: Binary }
+  | { kind: 'stopping'; stopped: Promise<void> }
+  | { kind: 'failed'; why: string };
+
+/** An error of a request, with what devside said beside its text. */
+export class RequestError extends Error {
+  constructor(message: string, readonly code: number | undefined, readonly data: ErrorData | undefined) {
+    super(message);
+  }
+}
+
+/** A start was given up for a stop, or for another start, that came after it. */
+class Superseded extends Error {}
+
+export class Sidecar implements vscode.Disposable {
+  private session: Session = { kind: 'idle' };
+  private generation = 0; // of the newest start: what an older one still says does not count
+  private restarting: Promise<void> | undefined;
+  private deaths = new Deaths();
+  private readonly changed = new vscode.EventEmitter<Session>();
+  private readonly status = new vscode.EventEmitter<Project>();
+  private readonly log = new vscode.EventEmitter<DidLogParams>();
+
+  readonly onDidChange = this.changed.event;
+  readonly onDidChangeStatus = this.status.event;
+  readonly onDidLog = this.log.event;
+
+  constructor(
+    private readonly context: vscode.ExtensionContext,
+    private readonly output: vscode.OutputChannel,
+    private readonly middleware: Middleware,
+  ) {}
+
+  get now(): Session {
+    return this.session;
+  }
+
+  /** Starts the sidecar unless it runs, and resolves when it takes requests. */
+  async start(): Promise<LanguageClient> {
+    switch (this.session.kind) {
+      case 'running':
+        return this.session.client;
+      case 'starting':
+        return this.session.started;
+      case 'stopping':
+        await this.session.stopped;
+        return this.start();
+      case 'idle':
+      case 'failed': {
+        const generation = ++this.generation;
+        const started = this.launch(generation);
+        this.become({ kind: 'starting', generation, started });
+        return started;
+      }
+    }
+  }
+
+  private async launch(generation: number): Promise<LanguageClient> {
+    try {
+      const binary = await findBinary({
+        setting: vscode.workspace.getConfiguration('devside').get('path', ''),
+        extension: this.context.extensionPath,
+        platform: process.platform,
+      });
+      const client = this.newClient(binary);
+      await client.start();
+      if (generation !== this.generation) {
+        await client.stop();
+        throw new Superseded('another start came after this one');
+      }
+      this.output.appendLine(`devside ${binary.version} from ${binary.from}: ${binary.path}`);
+      this.become({ kind: 'running', generation, client, binary });
+      return client;
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      if (generation === this.generation) this.fail(why);
+      throw error;
+    }
+  }
+
+  private newClient(binary: Binary): LanguageClient {
+    const settings = vscode.workspace.getConfiguration('devside');
+    const client: LanguageClient = new LanguageClient(
+      'devside',
+      'devside',
+      { command: binary.path, args: [], transport: TransportKind.stdio, options: { env: process.env } },
+      {
+        documentSelector: ['devside.yaml', 'package.json', 'Procfile', 'Procfile.*'].map((name) => ({ scheme: 'file', pattern: `**/${name}` })),
+        outputChannel: this.output,
+        diagnosticCollectionName: 'devside',
+        middleware: this.middleware,
+        initializationOptions: {
+          linger: settings.get('linger', '10s'),
+          // What a folder brings along can't start anything in a window that does not trust it.
+          ...(vscode.workspace.isTrusted ? {} : { autostart: false }),
+        },
+        initializationFailedHandler: () => false,
+        errorHandler: {
+          error: () => ({ action: ErrorAction.Continue, handled: true }),
+          closed: () => this.died(client),
+        },
+      },
+    );
+    client.onNotification(DID_CHANGE_STATUS, (p: Project) => {
+      this.status.fire(p);
+    });
+    client.onNotification(DID_LOG, (p: DidLogParams) => {
+      this.log.fire(p);
+    });
+    return client;
+  }
+
+  /** What happens when the sidecar has ended without being asked. */
+  private died(client: LanguageClient): CloseHandlerResult {
+    if (this.session.kind !== 'running' || this.session.client !== client) return { action: CloseAction.DoNotRestart, handled: true };
+    const again = this.deaths.again(Date.now());
+    this.output.appendLine(`devside ended by itself${again ? ', and is started again' : '; it did so too often'}`);
+    if (!again) {
+      this.fail('it ended by itself five times within three minutes');
+      return { action: CloseAction.DoNotRestart, handled: true };
+    }
+    this.become({ kind: 'idle' });
+    this.start().catch(() => undefined); // whoever looks at the session sees why
+    return { action: CloseAction.DoNotRestart, handled: true };
+  }
+
+  private fail(why: string): void {
+    this.become({ kind: 'failed', why });
+    void this.complain(why);
+  }
+
+  private async complain(why: string): Promise<void> {
+    const [log, again] = ['Show Sidecar Log', 'Restart Sidecar'] as const;
+    const choice = await vscode.window.showErrorMessage(`devside does not run: ${why}. Its log says more.`, log, again);
+    if (choice === log) this.output.show();
+    if (choice === again) await vscode.commands.executeCommand('devside.restartSidecar');
+  }
+
+  /** Stops the sidecar; servers go on for as long as it asked (linger). */
+  async stop(): Promise<void> {
+    const before = this.session;
+    switch (before.kind) {
+      case 'idle':
+      case 'failed':
+        this.generation++;
+        return;
+      case 'stopping':
+        return before.stopped;
+      case 'starting':
+      case 'running': {
+        this.generation++;
+        // A client that is stopped while it starts would leave its process.
+        const stopped = (before.kind === 'running' ? Promise.resolve(before.client) : before.started)
+          .then((client) => client.stop())
+          .catch(() => undefined) // it had not come up, or is gone already
+          .then(() => {
+            this.become({ kind: 'idle' });
+          });
+        this.become({ kind: 'stopping', stopped });
+        return stopped;
+      }
+    }
+  }
+
+  /** Stops and starts; calls that come meanwhile share it. */
+  restart(): Promise<void> {
+    this.restarting ??= this.stop()
+      .then(() => {
+        this.deaths = new Deaths();
+        return this.start();
+      })
+      .then(
+        () => undefined,
+        () => undefined, // the session says why
+      )
+      .finally(() => {
+        this.restarting = undefined;
+      });
+    return this.restarting;
+  }
+
+  /** Has the sidecar ask for the settings again. */
+  async settingsChanged(): Promise<void> {
+    if (this.session.kind === 'running') await this.session.client.sendNotification(DidChangeConfigurationNotification.type, { settings: null });
+  }
+
+  /** Sends a request, and starts the sidecar for it if need be. */
+  async request<V extends Verb>(verb: V, params: Requests[V]['params'], token?: vscode.CancellationToken): Promise<Requests[V]['result']> {
+    if (RUNS.has(verb) && !vscode.workspace.isTrusted) {
+      throw new RequestError('nothing of a folder is run before the workspace is trusted', undefined, { code: 'workspace-untrusted' });
+    }
+    const client = await this.start();
+    try {
+      return await client.sendRequest<Requests[V]['result']>(METHOD_PREFIX + verb, params, token);
+    } catch (error) {
+      throw this.readError(error);
+    }
+  }
+
+  /** What the language client throws, with what devside said in it. */
+  readError(error: unknown): Error {
+    if (!(error instanceof Error)) return new Error(String(error));
+    const code = 'code' in error && typeof error.code === 'number' ? error.code : undefined;
+    return new RequestError(error.message, code, 'data' in error ? (error.data as ErrorData | undefined) : undefined);
+  }
+
+  private become(next: Session): void {
+    this.session = next;
+    this.changed.fire(next);
+  }
+
+  dispose(): void {
+    this.changed.dispose();
+    this.status.dispose();
+    this.log.dispose();
+  }
+}
+
+/** Whether this extension and a hub can talk to each other. */
+export function speaks(p: Project): boolean {
+  return p.protocol === PROTOCOL;
+}

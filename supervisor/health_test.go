@@ -21,6 +21,7 @@ func TestHEALTH2TheCauseIsNamed(t *testing.T) {
 	lost := []fact{startAsked{}, dependencyIs{"postgres", dependency{external: true, up: true}}, spawned{1, 7}, probed{1, nil}}
 	failing := probed{1, errors.New("GET /health answered 500")}
 	waitsForDB := dependency{cause: refusedDB.cause}
+	gaveUp := dependency{ended: "its port is taken", epoch: 2, cause: cause{"api", "its port is taken"}}
 	for _, c := range []struct {
 		name          string
 		conf          spec.Server
@@ -47,6 +48,12 @@ func TestHEALTH2TheCauseIsNamed(t *testing.T) {
 			status.Waiting, "waiting for api", "", "", ""},
 		{"a server that gave up for it", conf("web", dependsOn("api")), []fact{startAsked{epoch: 2}, dependencyIs{"api", dependency{ended: "postgres did not become ready: no", epoch: 2, cause: refusedDB.cause}}},
 			status.Stopped, "api did not become ready: postgres did not become ready: no", status.DependencyDown, "postgres", ""},
+		{"and which is up after all", conf("web", dependsOn("api")), []fact{startAsked{epoch: 2}, dependencyIs{"api", gaveUp}, dependencyIs{"api", dependency{up: true}}},
+			status.Starting, "", "", "", ""},
+		{"one of two of which is", conf("web", dependsOn("api", "auth")), []fact{startAsked{epoch: 2}, dependencyIs{"api", gaveUp}, dependencyIs{"auth", gaveUp}, dependencyIs{"api", dependency{up: true}}},
+			status.Stopped, "api did not become ready: its port is taken", status.DependencyDown, "api", ""},
+		{"after a person has stopped it", conf("web", dependsOn("api")), []fact{startAsked{epoch: 2}, dependencyIs{"api", gaveUp}, stopAsked{}, dependencyIs{"api", dependency{up: true}}},
+			status.Stopped, "api did not become ready: its port is taken", "", "", ""},
 		{"readiness is lost after it went", needsDB, append(lost[:4:4], dependencyIs{"postgres", refusedDB}, failing, failing, failing),
 			status.Unhealthy, "it is no longer ready: GET /health answered 500; its dependency postgres is down: connection refused on localhost:5432", status.NotHealthy, "", "postgres"},
 		{"readiness is lost before that is known", needsDB, append(lost[:4:4], failing, failing, failing, dependencyIs{"postgres", refusedDB}),

@@ -535,7 +535,24 @@ func (s *stepper) dependencyChanged() {
 		s.tryStart()
 	case status.Unhealthy:
 		s.unhealthy(s.sick) // it may be because of that
+	case status.Stopped:
+		s.afterDependency()
 	}
+}
+
+// afterDependency starts what was given up for a dependency, once all that it
+// needs is up after all: whoever asked for it wants it, and has mended what was
+// in its way. A dependency that comes and goes has bounds of its own.
+func (s *stepper) afterDependency() {
+	_, gaveUp := s.problems[status.DependencyDown]
+	if !gaveUp || slices.ContainsFunc(s.conf.DependsOn, func(name string) bool { return !s.deps[name].up }) {
+		return
+	}
+	s.anew()
+	clear(s.problems)
+	s.why, s.because = status.ReasonMended, status.Because{}
+	s.say(status.HappenedRestart, s.conf.Name+" starts: what it depends on is up")
+	s.spawn()
 }
 
 func (s *stepper) spawned(f spawned) {

@@ -15,7 +15,7 @@ STATICCHECK := v0.8.2
 # unless it is told. It changes nothing for an ordinary user.
 export DEVSIDE_ALLOW_ROOT = 1
 
-.PHONY: all build schema demo test race chaos fuzz extension extension-check extension-install e2e bench lint check clean
+.PHONY: all build schema demo test race chaos fuzz extension extension-check extension-install e2e e2e-extension bench lint check clean
 
 all: build
 
@@ -88,6 +88,22 @@ e2e:
 	@command -v npx >/dev/null || { echo "make e2e needs Node with npm and npx"; exit 1; }
 	@command -v git >/dev/null || { echo "make e2e needs git"; exit 1; }
 	DEVSIDE_E2E_PROJECT=$(E2E_PROJECT) $(GO) test -tags e2e -run '^TestE2E' -v -count 1 -timeout 30m ./cmd/devside ./supervisor/logs ./watch/cache
+	$(MAKE) e2e-extension
+
+# The extension in a real VS Code workbench: code-server from npm, into
+# E2E_PROJECT-workbench-VERSION, in the distribution's Chromium (chromium, ripgrep,
+# g++, make, python3). STORIES="a start" runs those whose names have these words.
+# WORKBENCH=4.139.1 takes the newest one that was tried, with its own Node.
+# WORKBENCH_IMAGES=1 makes the pictures of the extension's README anew.
+WORKBENCH ?= 4.100.3
+WORKBENCH_TOOLS := $(E2E_PROJECT)-workbench-$(WORKBENCH)
+e2e-extension: build
+	@for program in node npm chromium rg g++ python3; do command -v $$program >/dev/null || { echo "make e2e-extension needs $$program"; exit 1; }; done
+	extension/test/workbench/install.sh $(WORKBENCH_TOOLS) $(WORKBENCH)
+	$(MAKE) extension EXTENSION_PLATFORMS=linux-$(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
+	DEVSIDE_E2E_PROJECT=$(E2E_PROJECT) $(GO) test -tags e2e -run '^TestE2EPrepare$$' -count 1 ./cmd/devside
+	WORKBENCH_TOOLS=$(WORKBENCH_TOOLS) WORKBENCH_OUT=bin/workbench WORKBENCH_PROJECT=$(E2E_PROJECT) DEVSIDE_BINARY=$(CURDIR)/bin/devside \
+		node extension/test/workbench/run.mjs bin/devside-linux-$(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64).vsix $(STORIES)
 
 # Every Fuzz function of the tree, one after the other, for FUZZTIME each; the
 # first finding ends it, and is written below testdata/fuzz of its package. The
@@ -106,7 +122,7 @@ bench: build
 	CGO_ENABLED=0 $(GO) run ./cmd/bench --devside bin/devside --json bin/bench.json
 
 lint:
-	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	@unformatted="$$(gofmt -l cmd editor rpc supervisor watch)"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./... && $(GO) vet -tags e2e ./cmd/devside ./supervisor/logs ./watch/cache
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...

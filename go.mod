@@ -2,6 +2,9 @@ module github.com/devside/devside
 
 go 1.26.0
 
+// Packages of npm have Go in them, too.
+ignore ./extension/node_modules
+
 require (
 	github.com/DeRuina/timberjack v1.4.9
 	github.com/bmatcuk/doublestar/v4 v4.10.4

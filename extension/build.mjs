@@ -1,4 +1,4 @@
-// Bundles the extension into dist/extension.js; with --tests, the unit tests into dist/test.
+// Bundles the extension into dist/extension.js and dist/languageClient.js; with --tests, the unit tests into dist/test.
 import * as esbuild from 'esbuild';
 import * as fs from 'node:fs';
 
@@ -8,6 +8,7 @@ if (process.argv.includes('--tests')) {
   const tests = fs.readdirSync('test/unit').filter((f) => f.endsWith('.test.ts')).map((f) => `test/unit/${f}`);
   await esbuild.build({ ...common, entryPoints: tests, outdir: 'dist/test', sourcemap: 'inline' });
 } else {
-  await esbuild.build({ ...common, entryPoints: ['src/extension.ts'], outfile: 'dist/extension.js', external: ['vscode'], minify: true, metafile: false });
+  // The second file is loaded by the first when a sidecar is started.
+  await esbuild.build({ ...common, entryPoints: ['src/extension.ts', 'src/languageClient.ts'], outdir: 'dist', external: ['vscode', './languageClient'], supported: { 'dynamic-import': false }, minify: true });
   fs.copyFileSync('../cmd/devside/devside.schema.json', 'dist/devside.schema.json');
 }

@@ -33,8 +33,10 @@ export function commands(parts: Parts): vscode.Disposable {
   };
   const actOn = (verb: Act) => (t: Target) => act(parts, verb, t.root, [t.server]);
   const all = (verb: Act) => async () => {
-    const found = (await look(projects)).filter((p) => p.servers.length > 0);
-    if (found.length === 0) await offerConfig();
+    if (RUNS.has(verb) && !vscode.workspace.isTrusted) return offerTrust();
+    const every = await look(projects);
+    const found = every.filter((p) => p.servers.length > 0);
+    if (found.length === 0) await offerConfig(every);
     await Promise.all(found.map((p) => act(parts, verb, p.root, undefined)));
   };
   const active = (s: Server): boolean => isActive(s.state);
@@ -87,7 +89,14 @@ async function offerTrust(): Promise<void> {
   if (choice === manage) await vscode.commands.executeCommand('workbench.trust.manage');
 }
 
-async function offerConfig(): Promise<void> {
+/** What to do where there is nothing to start. */
+async function offerConfig(looked: readonly Project[]): Promise<void> {
+  const wrong = looked.flatMap((p) => p.problems).find((p) => p.severity === 'error');
+  if (wrong !== undefined) {
+    const show = 'Show Problems';
+    if ((await vscode.window.showErrorMessage(`No server can be started: ${wrong.message}`, show)) === show) await vscode.commands.executeCommand('workbench.actions.view.problems');
+    return;
+  }
   const create = 'Create devside.yaml';
   const choice = await vscode.window.showInformationMessage('No servers were found in this folder. A devside.yaml names them.', create);
   if (choice === create) await vscode.commands.executeCommand('devside.createConfig');
@@ -139,7 +148,7 @@ async function freePort({ projects, sidecar }: Parts): Promise<void> {
   else throw new Error(`port ${String(entry.port)} was not freed: ${result.why ?? 'it is still held'}`);
 }
 
-async function clearCaches({ projects, sidecar }: Parts, given: Target | undefined): Promise<void> {
+async function clearCaches({ projects, sidecar, trust }: Parts, given: Target | undefined): Promise<void> {
   const every = (await look(projects)).map((p) => ({ label: `$(trash) All of ${p.name}`, root: p.root, servers: p.servers.map((s) => s.name) }));
   const single = projects.all.flatMap((p) => p.servers.map((s) => ({ label: `$(trash) ${s.name}`, description: p.name, root: p.root, servers: [s.name] })));
   const chosen =
@@ -158,7 +167,8 @@ async function clearCaches({ projects, sidecar }: Parts, given: Target | undefin
   const detail = [...would.removed.map((r) => `${r.path}: ${String(r.files)} files, ${bytes(r.bytes)}`), ...refused].join('\n');
   if ((await vscode.window.showWarningMessage(`Clear the caches of ${servers.join(', ')}?`, { modal: true, detail }, yes)) !== yes) return;
   const progress = { location: vscode.ProgressLocation.Notification, title: `Clearing the caches of ${servers.join(', ')}` };
-  const done = await vscode.window.withProgress(progress, () => sidecar.request('clearCaches', { root, servers }));
+  const done = await trust.around(root, () => vscode.window.withProgress(progress, () => sidecar.request('clearCaches', { root, servers })));
+  if (done === undefined) return;
   const size = done.removed.reduce((n, r) => n + r.bytes, 0);
   void vscode.window.showInformationMessage(`Cleared ${done.removed.map((r) => r.path).join(', ')}: ${bytes(size)}.`);
 }

@@ -4,7 +4,7 @@
  * sidecar, and the user's source is not sent anywhere.
  */
 import * as vscode from 'vscode';
-import { CodeActionRequest } from 'vscode-languageclient/node';
+import type { CodeAction, Command } from 'vscode-languageclient/node';
 import type { Sidecar } from './session';
 
 export function fixes(sidecar: Sidecar): vscode.Disposable {
@@ -21,7 +21,7 @@ export function fixes(sidecar: Sidecar): vscode.Disposable {
           range: client.code2ProtocolConverter.asRange(range),
           context: await client.code2ProtocolConverter.asCodeActionContext({ ...context, diagnostics: ours }),
         };
-        const answer = await client.sendRequest(CodeActionRequest.type, params, token);
+        const answer = await client.sendRequest<(CodeAction | Command)[] | null>('textDocument/codeAction', params, token);
         return client.protocol2CodeConverter.asCodeActionResult(answer ?? [], token);
       },
     },

@@ -78,13 +78,14 @@ class LogLink extends vscode.TerminalLink {
 
 /** How a terminal stands to the log: it has the lines up to a mark, and more come with a token. */
 type Following =
+  | { kind: 'shut' } // what is written before the editor has opened it is lost
   | { kind: 'no' }
   | { kind: 'asked'; early: { token: string; lines: LogLine[] }[] } // lines can overtake the answer that names their token
   | { kind: 'yes'; token: string };
 
 class LogTerminal implements vscode.Pseudoterminal {
   private readonly write = new vscode.EventEmitter<string>();
-  private following: Following = { kind: 'no' };
+  private following: Following = { kind: 'shut' };
   private mark: Mark | undefined;
   private wanted = false;
 
@@ -96,11 +97,13 @@ class LogTerminal implements vscode.Pseudoterminal {
   }
 
   open(): void {
+    this.following = { kind: 'no' };
     this.follow(true);
   }
 
   close(): void {
     this.follow(false);
+    this.following = { kind: 'shut' };
   }
 
   /** Ctrl+C and q close it, as in a pager; the server is not touched. */
@@ -112,6 +115,7 @@ class LogTerminal implements vscode.Pseudoterminal {
   hubIs(pid: number, active: boolean): void {
     if (pid === this.hub) return;
     this.hub = pid;
+    if (this.following.kind === 'shut') return;
     this.following = { kind: 'no' };
     this.follow(active);
   }
@@ -122,6 +126,7 @@ class LogTerminal implements vscode.Pseudoterminal {
       case 'no':
         if (wanted) void this.begin();
         return;
+      case 'shut':
       case 'asked':
         return; // begin looks again once it is answered
       case 'yes':
@@ -170,6 +175,7 @@ class LogTerminal implements vscode.Pseudoterminal {
 
   took(token: string, lines: LogLine[], lost: number): void {
     switch (this.following.kind) {
+      case 'shut':
       case 'no':
         return;
       case 'asked':

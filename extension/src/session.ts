@@ -3,7 +3,7 @@
  * one door to it. Nothing else in the extension holds the language client.
  */
 import * as vscode from 'vscode';
-import { CloseAction, DidChangeConfigurationNotification, ErrorAction, LanguageClient, TransportKind, type CloseHandlerResult, type Middleware } from 'vscode-languageclient/node';
+import type { CloseHandlerResult, LanguageClient, Middleware } from 'vscode-languageclient/node';
 import { findBinary, type Binary } from './binary';
 import { DID_CHANGE_STATUS, DID_LOG, METHOD_PREFIX, PROTOCOL, RUNS, type DidLogParams, type ErrorData, type Project, type Requests, type Verb } from './protocol';
 import { Deaths } from './deaths';
@@ -75,7 +75,7 @@ export class Sidecar implements vscode.Disposable {
         extension: this.context.extensionPath,
         platform: process.platform,
       });
-      const client = this.newClient(binary);
+      const client = await this.newClient(binary);
       await client.start();
       if (generation !== this.generation) {
         await client.stop();
@@ -91,7 +91,8 @@ export class Sidecar implements vscode.Disposable {
     }
   }
 
-  private newClient(binary: Binary): LanguageClient {
+  private async newClient(binary: Binary): Promise<LanguageClient> {
+    const { CloseAction, ErrorAction, LanguageClient, TransportKind } = await import('./languageClient');
     const settings = vscode.workspace.getConfiguration('devside');
     const client: LanguageClient = new LanguageClient(
       'devside',
@@ -110,7 +111,7 @@ export class Sidecar implements vscode.Disposable {
         initializationFailedHandler: () => false,
         errorHandler: {
           error: () => ({ action: ErrorAction.Continue, handled: true }),
-          closed: () => this.died(client),
+          closed: (): CloseHandlerResult => ({ action: CloseAction.DoNotRestart, handled: true, message: this.died(client) }),
         },
       },
     );
@@ -123,18 +124,16 @@ export class Sidecar implements vscode.Disposable {
     return client;
   }
 
-  /** What happens when the sidecar has ended without being asked. */
-  private died(client: LanguageClient): CloseHandlerResult {
-    if (this.session.kind !== 'running' || this.session.client !== client) return { action: CloseAction.DoNotRestart, handled: true };
-    const again = this.deaths.again(Date.now());
-    this.output.appendLine(`devside ended by itself${again ? ', and is started again' : '; it did so too often'}`);
-    if (!again) {
+  /** The sidecar has ended without being asked. It is ours, not the language client's, to start another. */
+  private died(client: LanguageClient): string {
+    if (this.session.kind !== 'running' || this.session.client !== client) return 'the connection was closed';
+    if (!this.deaths.again(Date.now())) {
       this.fail('it ended by itself five times within three minutes');
-      return { action: CloseAction.DoNotRestart, handled: true };
+      return 'devside ended by itself too often, and is not started again';
     }
     this.become({ kind: 'idle' });
     this.start().catch(() => undefined); // whoever looks at the session sees why
-    return { action: CloseAction.DoNotRestart, handled: true };
+    return 'devside ended by itself, and is started again';
   }
 
   private fail(why: string): void {
@@ -194,17 +193,17 @@ export class Sidecar implements vscode.Disposable {
 
   /** Has the sidecar ask for the settings again. */
   async settingsChanged(): Promise<void> {
-    if (this.session.kind === 'running') await this.session.client.sendNotification(DidChangeConfigurationNotification.type, { settings: null });
+    if (this.session.kind === 'running') await this.session.client.sendNotification('workspace/didChangeConfiguration', { settings: null });
   }
 
   /** Sends a request, and starts the sidecar for it if need be. */
-  async request<V extends Verb>(verb: V, params: Requests[V]['params'], token?: vscode.CancellationToken): Promise<Requests[V]['result']> {
+  async request<V extends Verb>(verb: V, params: Requests[V]['params']): Promise<Requests[V]['result']> {
     if (RUNS.has(verb) && !vscode.workspace.isTrusted) {
       throw new RequestError('nothing of a folder is run before the workspace is trusted', undefined, { code: 'workspace-untrusted' });
     }
     const client = await this.start();
     try {
-      return await client.sendRequest<Requests[V]['result']>(METHOD_PREFIX + verb, params, token);
+      return await client.sendRequest<Requests[V]['result']>(METHOD_PREFIX + verb, params);
     } catch (error) {
       throw this.readError(error);
     }

@@ -200,19 +200,22 @@ export function commandLine(argv: readonly string[]): string {
   return argv.map((word) => (/^[\w@%+=:,./$-]+$/.test(word) ? word : JSON.stringify(word))).join(' ');
 }
 
+/** Two em spaces: a dialogue leaves out ordinary ones. */
+const indent = '\u2003\u2003';
+
 /** What a person is asked to agree to: each command as it would run, with the script it names. */
 export function trustText(commands: readonly TrustCommand[], cleanup: readonly string[]): string {
   const entries = commands.map((c) => {
     const lines = [`${c.server}: ${commandLine(c.argv)}`];
-    if (c.script !== undefined && c.script !== '') lines.push(`    the script: ${c.script}`);
-    if (c.dir !== '' && c.dir !== '.') lines.push(`    in ${c.dir}`);
-    if (c.env !== undefined && c.env.length > 0) lines.push(`    with ${c.env.join(', ')}`);
-    if (c.envFiles !== undefined && c.envFiles.length > 0) lines.push(`    with the variables of ${c.envFiles.join(', ')}`);
-    for (const probe of c.probes ?? []) lines.push(`    checked by: ${probe}`);
-    return lines.join('\n');
+    if (c.script !== undefined && c.script !== '') lines.push(`the script ${c.script}`);
+    if (c.dir !== '' && c.dir !== '.') lines.push(`in ${c.dir}`);
+    if (c.env !== undefined && c.env.length > 0) lines.push(`with ${c.env.join(', ')}`);
+    if (c.envFiles !== undefined && c.envFiles.length > 0) lines.push(`with the variables of ${c.envFiles.join(', ')}`);
+    for (const probe of c.probes ?? []) lines.push(`checked by ${probe}`);
+    return lines.join(`\n${indent}`);
   });
   if (cleanup.length > 0) entries.push(`Ended before the first start: ${cleanup.join(', ')}`);
-  return entries.join('\n');
+  return entries.join('\n\n');
 }
 
 /** What is told after a start, stop or restart, or undefined if all came out as asked. */

@@ -13,13 +13,21 @@ type Node =
   | { kind: 'dependency'; dependency: Dependency; project: Project }
   | { kind: 'problem'; problem: Problem; project: Project };
 
+/** How often ports, memory and ages are drawn anew: a row that is drawn under the mouse loses its click. */
+const FIGURES_MS = 10_000;
+
 export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<undefined>();
   private readonly subscription: vscode.Disposable;
+  private drawn = { rows: '', at: 0 };
   readonly onDidChangeTreeData = this.changed.event;
 
   constructor(private readonly projects: Projects) {
     this.subscription = projects.onDidChange(() => {
+      const rows = JSON.stringify(projects.all.map(rowsOf));
+      const now = Date.now();
+      if (rows === this.drawn.rows && now - this.drawn.at < FIGURES_MS) return;
+      this.drawn = { rows, at: now };
       this.changed.fire(undefined);
     });
   }
@@ -85,6 +93,11 @@ export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   }
 }
 
+/** What of a project makes other rows, or other actions of them. */
+function rowsOf(p: Project): unknown {
+  return [p.name, p.servers.map((s) => [s.name, s.state, s.ports, s.url, s.message]), p.dependencies.map((d) => [d.name, d.up, d.target, d.message]), p.problems.map((x) => [x.server, x.message])];
+}
+
 function inside(project: Project): Node[] {
   return [
     ...project.servers.map((server): Node => ({ kind: 'server', project, server, root: project.root })),
@@ -100,7 +113,8 @@ function ofServer(project: Project, name: string): Node[] {
 function serverItem(project: Project, s: Server, state: vscode.TreeItemCollapsibleState): vscode.TreeItem {
   const item = new vscode.TreeItem(s.name, state);
   const look = lookOf(s.state);
-  item.id = `${project.root} server ${s.name}`;
+  // One that gets something beneath it is another row to the editor, which leaves known ones closed.
+  item.id = `${project.root} server ${s.name} ${String(state)}`;
   item.description = describe(s, Date.now());
   item.iconPath = new vscode.ThemeIcon(look.icon, look.color === undefined ? undefined : new vscode.ThemeColor(look.color));
   item.tooltip = [`${s.name}: ${stateWord(s)}`, s.message, s.url, s.pid === undefined ? undefined : `pid ${String(s.pid)}`].filter((x) => x !== undefined && x !== '').join('\n');

@@ -12,6 +12,7 @@ const scheme = 'devside-commands';
 
 export class Trust implements vscode.Disposable {
   private readonly told = new Map<string, string>(); // the hash that a person was last told of, by root
+  private readonly asked = new Set<string>(); // hashes that a person was shown
   private readonly documents = new Map<string, string>();
   private readonly subscriptions: vscode.Disposable[];
 
@@ -30,7 +31,10 @@ export class Trust implements vscode.Disposable {
     if (p.trust.state === 'trusted') this.told.set(p.root, p.trust.hash);
     else if (before !== undefined && before !== p.trust.hash) {
       this.told.set(p.root, p.trust.hash);
-      void this.tellChanged(p);
+      // Whoever is starting something is about to be asked, and needs no telling.
+      setTimeout(() => {
+        if (!this.asked.has(p.trust.hash)) void this.tellChanged(p);
+      }, 1000);
     }
   }
 
@@ -41,7 +45,7 @@ export class Trust implements vscode.Disposable {
   }
 
   /** Does what needs trust, and asks for it when devside says that it is missing. Undefined: not agreed. */
-  async around<T>(root: string, action: () => Promise<T>): Promise<T | undefined> {
+  async around<T>(root: string, action: () => PromiseLike<T>): Promise<T | undefined> {
     for (;;) {
       try {
         return await action();
@@ -69,6 +73,7 @@ export class Trust implements vscode.Disposable {
 
   private async agreed(p: Project): Promise<boolean> {
     this.told.set(p.root, p.trust.hash);
+    this.asked.add(p.trust.hash);
     const text = trustText(p.trust.commands, p.trust.cleanup ?? []);
     const question = `Run these commands of ${p.name}?`;
     const yes = 'Trust and Run';

@@ -108,8 +108,8 @@ test('the question of trust has everything that would run', () => {
       ],
       ['node .*old'],
     ),
-    'api: node api.js\n    in backend\n    with LEVEL\n    with the variables of .env\n    checked by: curl localhost\n' +
-      'web: npm run dev\n    the script: next dev && evil\nEnded before the first start: node .*old',
+    'api: node api.js\n\u2003\u2003in backend\n\u2003\u2003with LEVEL\n\u2003\u2003with the variables of .env\n\u2003\u2003checked by curl localhost\n\n' +
+      'web: npm run dev\n\u2003\u2003the script next dev && evil\n\nEnded before the first start: node .*old',
   );
 });
 

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/devside/devside/rpc/wire"
+	"github.com/devside/devside/supervisor/status"
+)
+
+// This file holds the two sides of the VS Code extension equal to ours: its
+// protocol.ts to the types of rpc/wire, its commands and settings to what the
+// documents and the sidecar say. It reads text: Go is all it needs.
+
+// extensionCommands are the ids that outside programs drive the extension by.
+var extensionCommands = []string{
+	"devside.startAll", "devside.startServer", "devside.stopAll", "devside.stopServer", "devside.restartAll", "devside.restartServer",
+	"devside.resetCrashLoop", "devside.showLogs", "devside.openInBrowser", "devside.freePort", "devside.clearCaches", "devside.createConfig",
+	"devside.showStatus", "devside.restartSidecar", "devside.showSidecarLog",
+}
+
+func extensionFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../extension/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// tsInterfaces reads the interfaces of a TypeScript file: name → member → type, an
+// optional member's name with its question mark.
+func tsInterfaces(source string) map[string]map[string]string {
+	all := map[string]map[string]string{}
+	for _, m := range regexp.MustCompile(`(?s)export interface (\w+)(?: extends (\w+))? \{(.*?)\}\n`).FindAllStringSubmatch(source, -1) {
+		members := map[string]string{}
+		for name, typ := range all[m[2]] {
+			members[name] = typ
+		}
+		for _, f := range regexp.MustCompile(`(\w+\??): ([^;}]+)`).FindAllStringSubmatch(m[3], -1) {
+			members[f[1]] = strings.TrimSpace(f[2])
+		}
+		all[m[1]] = members
+	}
+	return all
+}
+
+// goMembers is what encoding/json makes of a struct, as TypeScript writes it.
+func goMembers(typ reflect.Type) map[string]string {
+	members := map[string]string{}
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		tag := f.Tag.Get("json")
+		if f.Anonymous && tag == "" {
+			for name, t := range goMembers(f.Type) {
+				members[name] = t
+			}
+			continue
+		}
+		name, options, _ := strings.Cut(tag, ",")
+		if strings.HasPrefix(options, "omit") {
+			name += "?"
+		}
+		members[name] = tsType(f.Type)
+	}
+	return members
+}
+
+func tsType(typ reflect.Type) string {
+	switch typ {
+	case reflect.TypeFor[time.Time]():
+		return "string"
+	case reflect.TypeFor[json.RawMessage]():
+		return "string | number" // a progress token
+	case reflect.TypeFor[status.State]():
+		return "State"
+	case reflect.TypeFor[status.Severity]():
+		return "Severity"
+	case reflect.TypeFor[status.TrustState]():
+		return "TrustState"
+	}
+	switch typ.Kind() {
+	case reflect.Pointer:
+		return tsType(typ.Elem())
+	case reflect.Slice:
+		return tsType(typ.Elem()) + "[]"
+	case reflect.Struct:
+		return typ.Name()
+	case reflect.Bool:
+		return "boolean"
+	case reflect.String:
+		return "string"
+	default:
+		return "number"
+	}
+}
+
+func TestTheExtensionSpeaksTheProtocol(t *testing.T) {
+	source := extensionFile(t, "src/protocol.ts")
+	interfaces := tsInterfaces(source)
+	seen := map[string]bool{}
+	var check func(typ reflect.Type)
+	check = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[time.Time]() || seen[typ.Name()] {
+			return
+		}
+		seen[typ.Name()] = true
+		want := goMembers(typ)
+		if len(want) == 0 {
+			return // an object without members, a Record there
+		}
+		got, ok := interfaces[typ.Name()]
+		if !ok {
+			t.Errorf("protocol.ts has no interface %s", typ.Name())
+			return
+		}
+		for name, ts := range want {
+			if got[name] != ts && (name != "stream" || !strings.Contains(got[name], "'devside'")) {
+				t.Errorf("%s.%s is %q, want %q", typ.Name(), name, got[name], ts)
+			}
+		}
+		for name := range got {
+			if _, ok := want[name]; !ok {
+				t.Errorf("%s.%s is not in Go", typ.Name(), name)
+			}
+		}
+		for i := range typ.NumField() {
+			check(typ.Field(i).Type)
+		}
+	}
+	for _, v := range wire.Verbs {
+		params, result := reflect.TypeOf(v.Params), reflect.TypeOf(v.Result)
+		check(params)
+		check(result)
+		entry := v.Name + ": { params: " + params.Name() + "; result: " + result.Name() + " };"
+		if !strings.Contains(source, entry) {
+			t.Errorf("protocol.ts has no %q", entry)
+		}
+	}
+	check(reflect.TypeFor[wire.DidLogParams]())
+	check(reflect.TypeFor[wire.ErrorData]())
+	if n := len(regexp.MustCompile(`\w+: \{ params: \w+; result: \w+ \};`).FindAllString(source, -1)); n != len(wire.Verbs) {
+		t.Errorf("protocol.ts has %d requests, want %d", n, len(wire.Verbs))
+	}
+	for name := range interfaces {
+		if !seen[name] && name != "Requests" && name != "Root" {
+			t.Errorf("protocol.ts has %s, which Go has not", name)
+		}
+	}
+	for _, want := range []string{
+		"PROTOCOL = 1;", "METHOD_PREFIX = '" + wire.MethodPrefix + "'", "COMMAND_PREFIX = '" + wire.CommandPrefix + "'",
+		"DID_CHANGE_STATUS = '" + wire.DidChangeStatus + "'", "DID_LOG = '" + wire.DidLog + "'", "CODE_UNTRUSTED = -32050;",
+	} {
+		if !strings.Contains(source, want) {
+			t.Errorf("protocol.ts has no %s", want)
+		}
+	}
+	if wire.Protocol != 1 || wire.CodeUntrusted != -32050 {
+		t.Error("protocol.ts names another version, or another code")
+	}
+	for _, s := range status.States {
+		if !strings.Contains(source, "'"+string(s)+"'") {
+			t.Errorf("protocol.ts has no state %s", s)
+		}
+	}
+}
+
+// manifest is what the tests read of the extension's package.json.
+type manifest struct {
+	Publisher, Name string
+	Contributes     struct {
+		Commands      []struct{ Command, Category, Title string }
+		Configuration struct {
+			Properties map[string]struct{ Scope string }
+		}
+		Menus map[string][]struct{ Command string }
+		Views map[string][]struct{ ID, Name string }
+	}
+	Capabilities struct {
+		UntrustedWorkspaces struct {
+			Supported                string
+			RestrictedConfigurations []string
+		}
+	}
+}
+
+func readManifest(t *testing.T) manifest {
+	t.Helper()
+	var m manifest
+	if err := json.Unmarshal([]byte(extensionFile(t, "package.json")), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestTheExtensionsCommandsAreThoseThatAreNamed(t *testing.T) {
+	m := readManifest(t)
+	if m.Publisher != "devside" || m.Name != "devside" {
+		t.Errorf("it is %s.%s", m.Publisher, m.Name)
+	}
+	var ids []string
+	readme, code := extensionFile(t, "README.md"), extensionFile(t, "src/commands.ts")
+	for _, c := range m.Contributes.Commands {
+		ids = append(ids, c.Command)
+		if c.Category != "devside" {
+			t.Errorf("%s has the category %q", c.Command, c.Category)
+		}
+		if !strings.Contains(readme, c.Title) {
+			t.Errorf("its README does not name %q", c.Title)
+		}
+		if !strings.Contains(code, "'"+c.Command+"':") {
+			t.Errorf("%s is not in commands.ts", c.Command)
+		}
+	}
+	if !slices.Equal(ids, extensionCommands) {
+		t.Errorf("commands %v, want %v", ids, extensionCommands)
+	}
+	for place, items := range m.Contributes.Menus {
+		for _, item := range items {
+			if !slices.Contains(ids, item.Command) {
+				t.Errorf("the menu %s has %s, which is no command", place, item.Command)
+			}
+		}
+	}
+	if v := m.Contributes.Views["devside"]; len(v) != 1 || v[0].Name != "devside" {
+		t.Errorf("views %+v", m.Contributes.Views)
+	}
+}
+
+func TestTheExtensionsSettingsAreDocumented(t *testing.T) {
+	m := readManifest(t)
+	readme := extensionFile(t, "README.md")
+	for name := range m.Contributes.Configuration.Properties {
+		if !strings.Contains(readme, "| `"+name+"` |") {
+			t.Errorf("its README has no row for %s", name)
+		}
+	}
+	// What the sidecar asks for in its section, see PROTOCOL.md.
+	for _, name := range []string{"devside.linger", "devside.autostart", "devside.problems"} {
+		if _, ok := m.Contributes.Configuration.Properties[name]; !ok {
+			t.Errorf("there is no setting %s", name)
+		}
+	}
+	// A folder can't name a program, or have anything started before it is trusted.
+	if scope := m.Contributes.Configuration.Properties["devside.path"].Scope; scope != "machine" {
+		t.Errorf("devside.path has the scope %q", scope)
+	}
+	if u := m.Capabilities.UntrustedWorkspaces; u.Supported != "limited" || !slices.Contains(u.RestrictedConfigurations, "devside.autostart") {
+		t.Errorf("untrusted workspaces: %+v", u)
+	}
+	if strings.Contains(extensionFile(t, "src/session.ts"), "trusted: true") {
+		t.Error("the extension vouches for projects by itself")
+	}
+}

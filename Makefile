@@ -15,7 +15,7 @@ STATICCHECK := v0.8.2
 # unless it is told. It changes nothing for an ordinary user.
 export DEVSIDE_ALLOW_ROOT = 1
 
-.PHONY: all build schema demo test race chaos fuzz extension extension-check extension-install e2e e2e-extension bench lint check clean
+.PHONY: all build schema demo test race chaos fuzz extension extension-check extension-install e2e e2e-extension bench bench-extension lint check clean
 
 all: build
 
@@ -120,6 +120,13 @@ fuzz:
 # ratios mean something.
 bench: build
 	CGO_ENABLED=0 $(GO) run ./cmd/bench --devside bin/devside --json bin/bench.json
+	@if command -v npm >/dev/null && command -v chromium >/dev/null; then $(MAKE) bench-extension; \
+	else echo "how long the extension's activation takes was not measured: it needs Node with npm, and chromium"; fi
+
+# How long the extension holds up the start of the editor, beside the editor's own
+# extensions in the same window; in bin/workbench/activation.json.
+bench-extension:
+	WORKBENCH_ROUNDS=5 $(MAKE) e2e-extension STORIES='activation takes'
 
 lint:
 	@unformatted="$$(gofmt -l cmd editor rpc supervisor watch)"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }

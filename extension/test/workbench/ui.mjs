@@ -370,17 +370,27 @@ servers:
   },
 
   async 'how long its activation takes'(w) {
-    const window = await w.open(w.folder('activation', shop(await freePort(), await freePort())));
-    await window.status(/devside 0\/2/);
-    await window.palette('Developer: Show Running Extensions');
-    const row = window.page.locator('.runtime-extensions-editor .monaco-list-row', { hasText: 'devside' }).first();
-    await row.waitFor();
-    const text = await row.innerText();
-    const ms = Number(/Activation(?: \(Startup\))?: (\d+)ms/.exec(text.replaceAll('\u00a0', ' '))?.[1]);
-    assert.ok(Number.isFinite(ms), `the editor says no time: ${text}`);
-    console.log(`     ${ms} ms`);
-    fs.writeFileSync(path.join(w.out, 'activation.json'), JSON.stringify({ activationMs: ms, workbench: path.basename(process.env.WORKBENCH_TOOLS ?? '') }));
-    await window.close();
+    // By the editor's own account, beside the other extensions of the same window.
+    const rounds = Number(process.env.WORKBENCH_ROUNDS ?? 1);
+    const times = {};
+    const folder = w.folder('activation', shop(await freePort(), await freePort()));
+    for (let round = 0; round < rounds; round++) {
+      const window = await w.open(folder);
+      await window.status(/devside 0\/2/);
+      await window.palette('Developer: Show Running Extensions');
+      const rows = window.page.locator('.runtime-extensions-editor .monaco-list-row');
+      await rows.filter({ hasText: 'devside' }).first().waitFor();
+      for (const text of await rows.allInnerTexts()) {
+        const [, name] = /^\s*(\S.*)$/m.exec(text) ?? [];
+        const ms = /Activation[^:]*: (\d+)ms/.exec(text.replaceAll('\u00a0', ' '))?.[1];
+        if (name !== undefined && ms !== undefined) (times[name.trim()] ??= []).push(Number(ms));
+      }
+      await window.close();
+    }
+    const median = (all) => [...all].sort((a, b) => a - b)[Math.floor((all.length - 1) / 2)];
+    assert.equal(times.devside?.length, rounds, `the editor says no time: ${JSON.stringify(times)}`);
+    for (const [name, all] of Object.entries(times).sort()) console.log(`     activation of ${name}: ${median(all)} ms (${all.join(', ')})`);
+    fs.writeFileSync(path.join(w.out, 'activation.json'), `${JSON.stringify({ unit: 'ms', activation: times })}\n`);
   },
 };
 

@@ -238,19 +238,24 @@ export class Window {
     return this.page.evaluate(() => globalThis.said);
   }
 
-  /** Runs a command of the palette. */
+  /** Runs a command of the palette. What opens late takes the focus, and the palette goes with it: it is asked for again. */
   async palette(text) {
     const input = this.page.locator('.quick-input-widget .quick-input-box input');
-    // Another quick pick may be closing: it takes the key with it.
-    await until('the palette', async () => {
-      const shown = (await input.isVisible().catch(() => false)) && (await input.inputValue()).startsWith('>');
-      if (!shown) await this.page.keyboard.press('F1');
-      await pause(100);
-      return shown;
+    await until(`the palette with ${text}`, async () => {
+      try {
+        if (!(await input.isVisible()) || !(await input.inputValue()).startsWith('>')) {
+          await this.page.keyboard.press('F1');
+          await pause(100);
+          return false;
+        }
+        await input.fill(`>${text}`, { timeout: 1000 });
+        await this.row(text).waitFor({ timeout: 5000 });
+        await input.press('Enter', { timeout: 1000 });
+        return true;
+      } catch {
+        return false;
+      }
     });
-    await input.fill(`>${text}`);
-    await this.row(text).waitFor();
-    await this.page.keyboard.press('Enter');
   }
 
   /** A row of the quick pick. */

@@ -11,10 +11,19 @@ const patience = 240_000; // of one story
 let failed = 0;
 let ran = 0;
 
+// Whoever interrupts the run leaves nothing behind, either.
+let running;
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    (running?.stop() ?? Promise.resolve()).finally(() => process.exit(130));
+  });
+}
+
 async function all(set, options) {
   const wanted = Object.entries(set).filter(([name]) => words.every((w) => name.includes(w)));
   if (wanted.length === 0) return;
   const w = await Workbench.start({ vsix: path.resolve(vsix), out, ...options });
+  running = w;
   try {
     for (const [name, story] of wanted) {
       const began = Date.now();
@@ -42,6 +51,7 @@ async function all(set, options) {
       }
     }
   } finally {
+    running = undefined;
     await w.stop();
   }
 }

@@ -321,7 +321,6 @@ export const more = {
       await page.exposeBinding('codeAutomationExit', (_, c) => exited(c));
     });
     assert.equal(await code, 0);
-    await window.project();
     await window.close();
   },
 

@@ -189,13 +189,25 @@ export class Workbench {
     return files.map((f) => `${f}:\n${fs.readFileSync(path.join(this.dir, 'data/logs', f), 'utf8')}`).join('\n');
   }
 
-  /** Ends everything, the hubs last: each is waited for by its identity. */
+  /** Ends everything. Hubs and servers end by themselves when their last window has gone, and are waited for. */
   async stop() {
-    const hubs = new Map(this.windows.flatMap((w) => [...w.hubs]));
     await this.browser?.close().catch(() => undefined);
     await endGroup(this.server.pid, this.serverStart);
-    for (const [pid, start] of hubs) await until(`the end of hub ${pid}`, () => startOf(pid) !== start, { within: 60_000 });
+    await until('the end of everything that was started here', () => this.left().length === 0, { within: 90_000, last: () => this.left() });
     fs.rmSync(this.dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  }
+
+  /** Processes that have this workbench's folder of devside's state in their environment. */
+  left() {
+    const found = [];
+    for (const pid of fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      try {
+        if (fs.readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`DEVSIDE_HOME=${this.state}`)) found.push(commandOf(pid).join(' '));
+      } catch {
+        // it has ended
+      }
+    }
+    return found;
   }
 }
 
@@ -217,7 +229,6 @@ export class Window {
     this.page = page;
     this.folder = folder;
     this.workbench = workbench;
-    this.hubs = new Map(); // pid -> start, of every hub that was seen
   }
 
   health() {
@@ -250,12 +261,12 @@ export class Window {
         }
         await input.fill(`>${text}`, { timeout: 1000 });
         await this.row(text).waitFor({ timeout: 5000 });
-        await input.press('Enter', { timeout: 1000 });
-        return true;
+        return await input.evaluate((element) => element === document.activeElement);
       } catch {
         return false;
       }
     });
+    await this.page.keyboard.press('Enter'); // once: it is not known whether one that timed out was taken
   }
 
   /** A row of the quick pick. */
@@ -297,7 +308,7 @@ export class Window {
 
   /** Has the editor show what it offers at the cursor, until this is among it. */
   async quickFix(text) {
-    const shown = this.page.locator('.action-widget');
+    const shown = this.page.locator('.action-widget:not(.action-list-submenu-panel)');
     const offered = async () => ((await shown.count()) === 0 ? '' : shown.innerText());
     await until(`the quick-fix ${text}`, async () => {
       if ((await offered()) === '') await this.page.keyboard.press('Control+.');
@@ -361,9 +372,7 @@ export class Window {
       encoding: 'utf8', timeout: 30_000, env: { ...process.env, DEVSIDE_HOME: this.workbench.state, DEVSIDE_ALLOW_ROOT: '1' },
     });
     if (done.stdout === '') throw new Error(`devside status: ${done.stderr}`);
-    const p = JSON.parse(done.stdout);
-    if (p.hubPid > 0 && startOf(p.hubPid) !== undefined) this.hubs.set(p.hubPid, startOf(p.hubPid));
-    return p;
+    return JSON.parse(done.stdout);
   }
 
   async server(name) {

@@ -31,6 +31,11 @@ export class Projects implements vscode.Disposable {
         for (const f of e.removed) this.forget(f);
         void this.open();
       }),
+      ...localFolders().map((f) => {
+        const watcher = vscode.workspace.createFileSystemWatcher(new vscode.RelativePattern(f, '{devside.yaml,Procfile}'), false, true, true);
+        watcher.onDidCreate(() => this.open());
+        return watcher;
+      }),
     );
   }
 

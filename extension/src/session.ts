@@ -61,14 +61,15 @@ export class Sidecar implements vscode.Disposable {
       case 'idle':
       case 'failed': {
         const generation = ++this.generation;
-        const started = this.launch(generation);
+        // Whoever asks again after a failure is told by what was asked for.
+        const started = this.launch(generation, this.session.kind === 'idle');
         this.become({ kind: 'starting', generation, started });
         return started;
       }
     }
   }
 
-  private async launch(generation: number): Promise<LanguageClient> {
+  private async launch(generation: number, first: boolean): Promise<LanguageClient> {
     try {
       const binary = await findBinary({
         setting: vscode.workspace.getConfiguration('devside').get('path', ''),
@@ -86,7 +87,7 @@ export class Sidecar implements vscode.Disposable {
       return client;
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      if (generation === this.generation) this.fail(why);
+      if (generation === this.generation) this.fail(why, first);
       throw error;
     }
   }
@@ -128,7 +129,7 @@ export class Sidecar implements vscode.Disposable {
   private died(client: LanguageClient): string {
     if (this.session.kind !== 'running' || this.session.client !== client) return 'the connection was closed';
     if (!this.deaths.again(Date.now())) {
-      this.fail('it ended by itself five times within three minutes');
+      this.fail('it ended by itself five times within three minutes', true);
       return 'devside ended by itself too often, and is not started again';
     }
     this.become({ kind: 'idle' });
@@ -136,9 +137,10 @@ export class Sidecar implements vscode.Disposable {
     return 'devside ended by itself, and is started again';
   }
 
-  private fail(why: string): void {
+  private fail(why: string, tell: boolean): void {
     this.become({ kind: 'failed', why });
-    void this.complain(why);
+    this.output.appendLine(`devside does not run: ${why}`);
+    if (tell) void this.complain(why);
   }
 
   private async complain(why: string): Promise<void> {

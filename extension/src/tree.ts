@@ -50,7 +50,7 @@ export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   }
 
   getTreeItem(node: Node): vscode.TreeItem {
-    const { Collapsed, Expanded, None } = vscode.TreeItemCollapsibleState;
+    const { Expanded, None } = vscode.TreeItemCollapsibleState;
     switch (node.kind) {
       case 'project': {
         const item = new vscode.TreeItem(node.project.name, Expanded);
@@ -76,8 +76,7 @@ export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
       }
       case 'problem': {
         const p = node.problem;
-        const item = new vscode.TreeItem(p.message, Collapsed);
-        item.collapsibleState = None;
+        const item = new vscode.TreeItem(p.message, None);
         item.tooltip = p.hint === undefined ? p.message : `${p.message}\n${p.hint}`;
         item.iconPath = new vscode.ThemeIcon(problemIcon(p), new vscode.ThemeColor(p.severity === 'error' ? 'problemsErrorIcon.foreground' : 'problemsWarningIcon.foreground'));
         item.contextValue = 'problem';

@@ -297,6 +297,9 @@ export const stories = {
     await bare.page.locator('.tab.active[data-resource-name="devside.yaml"]').waitFor();
     await until('an example', async () => /servers:/.test(await bare.page.locator('.editor-instance .view-lines').innerText()));
     assert.ok(!fs.existsSync(path.join(bare.folder, 'devside.yaml')), 'it is the person\'s to save');
+    // A devside.yaml that appears is looked at.
+    fs.writeFileSync(path.join(bare.folder, 'devside.yaml'), `version: 1\nservers:\n  job:\n    command: [sleep, "1000"]\n`);
+    await bare.status(/devside 0\/1/);
     await bare.close();
   },
 };

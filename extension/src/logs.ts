@@ -17,7 +17,7 @@ export class Logs implements vscode.Disposable {
         for (const t of this.open.values()) if (t.target.root === root && t.target.server === p.server) t.took(p.token, p.lines, p.skipped ?? 0);
       }),
       projects.onDidChange((p) => {
-        if (p !== undefined) for (const t of this.open.values()) if (t.target.root === p.root) t.hubIs(p.hubPid, vscode.window.activeTerminal === t.terminal);
+        if (p !== undefined) for (const t of this.open.values()) if (t.target.root === p.root) t.servedBy(this.server(p.root), vscode.window.activeTerminal === t.terminal);
       }),
       vscode.window.onDidChangeActiveTerminal((active) => {
         for (const t of this.open.values()) t.follow(active === t.terminal);
@@ -39,9 +39,15 @@ export class Logs implements vscode.Disposable {
       there.terminal.show(true);
       return;
     }
-    const made = new LogTerminal(this.sidecar, target, this.projects.get(target.root)?.hubPid ?? 0);
+    const made = new LogTerminal(this.sidecar, target, this.server(target.root));
     this.open.set(key, made);
     made.terminal.show(true);
+  }
+
+  /** Which sidecar and which hub know the tokens of a project's logs. */
+  private server(root: string): string {
+    const session = this.sidecar.now;
+    return `${session.kind === 'running' ? String(session.generation) : 'none'} ${String(this.projects.get(root)?.hubPid ?? 0)}`;
   }
 
   private async links(context: vscode.TerminalLinkContext): Promise<LogLink[]> {
@@ -92,7 +98,7 @@ class LogTerminal implements vscode.Pseudoterminal {
   readonly onDidWrite = this.write.event;
   readonly terminal: vscode.Terminal;
 
-  constructor(private readonly sidecar: Sidecar, readonly target: Target, private hub: number) {
+  constructor(private readonly sidecar: Sidecar, readonly target: Target, private server: string) {
     this.terminal = vscode.window.createTerminal({ name: `devside: ${target.server}`, pty: this, iconPath: new vscode.ThemeIcon('output'), isTransient: true });
   }
 
@@ -112,9 +118,9 @@ class LogTerminal implements vscode.Pseudoterminal {
   }
 
   /** Another hub, or the same through another sidecar, knows nothing of an earlier token. */
-  hubIs(pid: number, active: boolean): void {
-    if (pid === this.hub) return;
-    this.hub = pid;
+  servedBy(server: string, active: boolean): void {
+    if (server === this.server) return;
+    this.server = server;
     if (this.following.kind === 'shut') return;
     this.following = { kind: 'no' };
     this.follow(active);

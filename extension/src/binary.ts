@@ -1,5 +1,6 @@
 /** Where the devside program is. */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import * as path from 'node:path';
 
 export interface Binary { path: string; version: string; from: Source }
@@ -12,13 +13,18 @@ export interface Places { setting: string; extension: string; platform: NodeJS.P
 /** A program that does not answer for so long will not be a good sidecar. */
 const PROBE_MS = 10_000;
 
-/** The programs to be tried. */
+/**
+ * The programs to be tried. The PATH is searched here, for absolute folders: the
+ * sidecar is started in the folder of the project, which must not bring its own.
+ */
 export function candidates(p: Places): { path: string; from: Source }[] {
   const name = p.platform === 'win32' ? 'devside.exe' : 'devside';
   if (p.setting !== '') return [{ path: p.setting, from: 'the setting devside.path' }];
+  const dirs = (process.env['PATH'] ?? '').split(path.delimiter).filter((dir) => path.isAbsolute(dir));
+  const found = dirs.map((dir) => path.join(dir, name)).find((file) => existsSync(file));
   return [
     { path: path.join(p.extension, 'bin', name), from: 'the extension' },
-    { path: name, from: 'PATH' },
+    { path: found ?? name, from: 'PATH' },
   ];
 }
 
@@ -26,6 +32,10 @@ export function candidates(p: Places): { path: string; from: Source }[] {
 export async function findBinary(p: Places): Promise<Binary> {
   const failures: string[] = [];
   for (const candidate of candidates(p)) {
+    if (!path.isAbsolute(candidate.path)) {
+      failures.push(`${candidate.path} (${candidate.from}): ${candidate.from === 'PATH' ? 'it is not there' : 'it is no absolute path'}`);
+      continue;
+    }
     try {
       return { ...candidate, version: await versionOf(candidate.path) };
     } catch (error) {

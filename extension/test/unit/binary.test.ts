@@ -18,7 +18,7 @@ function program(name: string, body: string, mode = 0o755): string {
 
 test('the setting comes first, and alone', () => {
   assert.deepEqual(candidates({ setting: '/opt/devside', extension: '/x', platform: 'linux' }), [{ path: '/opt/devside', from: 'the setting devside.path' }]);
-  assert.deepEqual(candidates({ setting: '', extension: '/x', platform: 'linux' }).map((c) => c.path), [path.join('/x', 'bin', 'devside'), 'devside']);
+  assert.deepEqual(candidates({ setting: '', extension: '/x', platform: 'linux' }).map((c) => c.from), ['the extension', 'PATH']);
   assert.deepEqual(candidates({ setting: '', extension: '/x', platform: 'win32' }).map((c) => path.basename(c.path)), ['devside.exe', 'devside.exe']);
 });
 
@@ -36,18 +36,34 @@ test('what was tried is said, with the reason', async () => {
   await assert.rejects(of(failing), /failing \(the setting devside\.path\): Command failed/);
   await assert.rejects(of(shut), /shut \(the setting devside\.path\): it may not be run/);
   await assert.rejects(of(path.join(dir, 'nowhere')), /it is not there/);
+  await assert.rejects(of('bin/devside'), /bin\/devside \(the setting devside\.path\): it is no absolute path/);
 });
+
+/** Does something with another PATH and in another folder, as a sidecar that is started in a project. */
+async function within<T>(PATH: string, cwd: string, then: () => Promise<T>): Promise<T> {
+  const before = { path: process.env['PATH'], cwd: process.cwd() };
+  process.env['PATH'] = PATH;
+  process.chdir(cwd);
+  try {
+    return await then();
+  } finally {
+    process.env['PATH'] = before.path;
+    process.chdir(before.cwd);
+  }
+}
 
 test('a bundled program that can not be run is passed over for the one in the PATH', async () => {
   const bundle = path.join(dir, 'ext');
   fs.mkdirSync(path.join(bundle, 'bin'), { recursive: true });
   fs.writeFileSync(path.join(bundle, 'bin', 'devside'), 'of another machine', { mode: 0o755 });
-  const before = process.env['PATH'];
+  const file = program('devside', 'console.log("devside v9 (protocol 1)")');
+  const found = await within(`${path.join(dir, 'nowhere')}${path.delimiter}${dir}`, dir, () => findBinary({ setting: '', extension: bundle, platform: 'linux' }));
+  assert.deepEqual(found, { path: file, from: 'PATH', version: 'v9' });
+});
+
+test('a project can not bring its own, by a PATH that names the folder one is in', async () => {
   program('devside', 'console.log("devside v9 (protocol 1)")');
-  process.env['PATH'] = `${dir}${path.delimiter}${before ?? ''}`;
-  try {
-    assert.deepEqual(await findBinary({ setting: '', extension: bundle, platform: 'linux' }), { path: 'devside', from: 'PATH', version: 'v9' });
-  } finally {
-    process.env['PATH'] = before;
+  for (const PATH of ['.', '', `${path.delimiter}.${path.delimiter}`]) {
+    await assert.rejects(within(PATH, dir, () => findBinary({ setting: '', extension: path.join(dir, 'nowhere'), platform: 'linux' })), /devside \(PATH\): it is not there/);
   }
 });

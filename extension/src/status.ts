@@ -23,7 +23,7 @@ export interface Bar {
 
 interface Look { icon: string; color?: string; word: string }
 
-const looks: Record<State, Look> = {
+const known: Record<State, Look> = {
   stopped: { icon: 'circle-outline', word: 'stopped' },
   waiting: { icon: 'watch', word: 'waiting for a dependency' },
   starting: { icon: 'loading~spin', word: 'starting' },
@@ -35,12 +35,14 @@ const looks: Record<State, Look> = {
   stopping: { icon: 'loading~spin', word: 'stopping' },
 };
 
+/** A newer devside may say a state that is not known here: it is shown as it is. */
+export function lookOf(state: string): Look {
+  const looks: Readonly<Record<string, Look | undefined>> = known;
+  return looks[state] ?? { icon: 'question', word: state };
+}
+
 /** How bad a state is for who looks at a whole project, worst last: the order of supervisor/status. */
 const order: readonly State[] = ['stopped', 'ready', 'waiting', 'starting', 'stopping', 'backoff', 'unhealthy', 'blocked', 'crash-loop'];
-
-export function lookOf(state: State): Look {
-  return looks[state];
-}
 
 /** Whether a server runs, or will by itself. */
 export function isActive(state: State): boolean {
@@ -59,7 +61,7 @@ export function stateWord(s: Server): string {
     if (s.problems.includes('command-missing')) return 'command missing';
   }
   if (s.state === 'backoff' && s.restartInMs !== undefined) return `crashed, restarts in ${duration(s.restartInMs)}`;
-  return looks[s.state].word;
+  return lookOf(s.state).word;
 }
 
 /** The status bar's item. */
@@ -94,7 +96,7 @@ function ofProjects(projects: readonly Project[]): Bar | undefined {
   const worst = servers.reduce((a, b) => (order.indexOf(b.state) > order.indexOf(a.state) ? b : a));
   const untrusted = projects.some((p) => p.trust.state === 'untrusted');
   const errors = projects.flatMap((p) => p.problems).filter((p) => p.severity === 'error');
-  let icon = looks[worst.state].icon;
+  let { icon } = lookOf(worst.state);
   let alarm: Alarm = 'none';
   let more = '';
   if (isHeld(worst.state)) [icon, alarm, more] = ['error', 'error', `${worst.name}: ${stateWord(worst)}`];
@@ -120,7 +122,7 @@ function table(p: Project, named: boolean): string {
     const actions = isActive(s.state)
       ? `${link('$(debug-restart)', 'devside.restartServer', arg, 'Restart')} ${link('$(debug-stop)', 'devside.stopServer', arg, 'Stop')}`
       : link('$(play)', 'devside.startServer', arg, 'Start');
-    return `| $(${looks[s.state].icon}) ${name} | ${escape(stateWord(s))} | ${where} | ${escape(memoryOf(s))} | ${actions} |`;
+    return `| $(${lookOf(s.state).icon}) ${name} | ${escape(stateWord(s))} | ${where} | ${escape(memoryOf(s))} | ${actions} |`;
   });
   const wrong = p.problems.map((x) => `$(${problemIcon(x)}) ${escape(x.message)}`);
   return [named ? `**${escape(p.name)}**\n` : '', '| server | state | port | memory | |', '|:--|:--|:--|--:|:--|', ...rows, '', ...wrong.flatMap((w) => [w, ''])]
@@ -195,9 +197,14 @@ export function portText(e: PortEntry): string {
   return e.server === undefined ? `port ${String(e.port)}` : `port ${String(e.port)} of ${e.server}`;
 }
 
+/** A text with everything in it that would not show, or would move what does, as an escape. */
+export function visible(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu, (c) => (c === '\n' ? '\\n' : `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`));
+}
+
 /** The words of a command so that one sees where each begins and ends. */
 export function commandLine(argv: readonly string[]): string {
-  return argv.map((word) => (/^[\w@%+=:,./$-]+$/.test(word) ? word : JSON.stringify(word))).join(' ');
+  return argv.map((word) => (/^[\w@%+=:,./$-]+$/.test(word) ? word : `"${visible(word.replace(/["\\]/g, '\\$&'))}"`)).join(' ');
 }
 
 /** Two em spaces: a dialogue leaves out ordinary ones. */
@@ -205,16 +212,17 @@ const indent = '\u2003\u2003';
 
 /** What a person is asked to agree to: each command as it would run, with the script it names. */
 export function trustText(commands: readonly TrustCommand[], cleanup: readonly string[]): string {
+  const list = (texts: readonly string[]): string => texts.map(visible).join(', ');
   const entries = commands.map((c) => {
-    const lines = [`${c.server}: ${commandLine(c.argv)}`];
-    if (c.script !== undefined && c.script !== '') lines.push(`the script ${c.script}`);
-    if (c.dir !== '' && c.dir !== '.') lines.push(`in ${c.dir}`);
-    if (c.env !== undefined && c.env.length > 0) lines.push(`with ${c.env.join(', ')}`);
-    if (c.envFiles !== undefined && c.envFiles.length > 0) lines.push(`with the variables of ${c.envFiles.join(', ')}`);
-    for (const probe of c.probes ?? []) lines.push(`checked by ${probe}`);
+    const lines = [`${visible(c.server)}: ${commandLine(c.argv)}`];
+    if (c.script !== undefined && c.script !== '') lines.push(`the script ${visible(c.script)}`);
+    if (c.dir !== '' && c.dir !== '.') lines.push(`in ${visible(c.dir)}`);
+    if (c.env !== undefined && c.env.length > 0) lines.push(`with ${list(c.env)}`);
+    if (c.envFiles !== undefined && c.envFiles.length > 0) lines.push(`with the variables of ${list(c.envFiles)}`);
+    for (const probe of c.probes ?? []) lines.push(`checked by ${visible(probe)}`);
     return lines.join(`\n${indent}`);
   });
-  if (cleanup.length > 0) entries.push(`Ended before the first start: ${cleanup.join(', ')}`);
+  if (cleanup.length > 0) entries.push(`Ended before the first start: ${list(cleanup)}`);
   return entries.join('\n\n');
 }
 

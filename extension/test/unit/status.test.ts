@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Problem, Project, Server, State } from '../../src/protocol';
-import { bar, bytes, commandLine, describe, duration, escape, holderText, isActive, isHeld, outcome, stateWord, trustText } from '../../src/status';
+import { bar, bytes, commandLine, describe, duration, escape, holderText, isActive, isHeld, outcome, stateWord, trustText, visible } from '../../src/status';
 
 function server(name: string, state: State, more: Partial<Server> = {}): Server {
   return {
@@ -111,6 +111,22 @@ test('the question of trust has everything that would run', () => {
     'api: node api.js\n\u2003\u2003in backend\n\u2003\u2003with LEVEL\n\u2003\u2003with the variables of .env\n\u2003\u2003checked by curl localhost\n\n' +
       'web: npm run dev\n\u2003\u2003the script next dev && evil\n\nEnded before the first start: node .*old',
   );
+});
+
+test('what a person agrees to shows what would hide', () => {
+  assert.equal(visible('caf\u00e9 \u4f60 ok'), 'caf\u00e9 \u4f60 ok');
+  assert.equal(visible('a\nb\tc\x1b[2J'), 'a\\nb\\u{9}c\\u{1b}[2J');
+  assert.equal(visible('\u202egnp\u200b\u2028\u00a0\u2003'), '\\u{202e}gnp\\u{200b}\\u{2028}\\u{a0}\\u{2003}');
+  assert.equal(commandLine(['a"b', 'c\\d', '\u202e']), '"a\\"b" "c\\\\d" "\\u{202e}"');
+  // A script can't look like another server's entry.
+  assert.equal(trustText([{ server: 'web', argv: ['npm', 'run', 'dev'], dir: '.', script: 'vite\n\napi: node api.js' }], []),
+    'web: npm run dev\n\u2003\u2003the script vite\\n\\napi: node api.js');
+});
+
+test('a state that is not known yet is shown as it is', () => {
+  const odd = server('api', 'draining' as State);
+  assert.equal(stateWord(odd), 'draining');
+  assert.match(bar({ kind: 'projects', projects: [project([odd])] })?.text ?? '', /devside 0\/1/);
 });
 
 test('what is told of a start', () => {

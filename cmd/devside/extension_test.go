@@ -27,7 +27,12 @@ var extensionCommands = []string{
 
 func extensionFile(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../extension/" + name)
+	return sourceOf(t, "extension/"+name)
+}
+
+func sourceOf(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,8 +138,10 @@ func TestTheExtensionSpeaksTheProtocol(t *testing.T) {
 				t.Errorf("%s.%s is not in Go", typ.Name(), name)
 			}
 		}
-		for i := range typ.NumField() {
-			check(typ.Field(i).Type)
+		for _, f := range reflect.VisibleFields(typ) {
+			if !f.Anonymous { // what is embedded lies flat in it
+				check(f.Type)
+			}
 		}
 	}
 	for _, v := range wire.Verbs {
@@ -147,6 +154,7 @@ func TestTheExtensionSpeaksTheProtocol(t *testing.T) {
 		}
 	}
 	check(reflect.TypeFor[wire.DidLogParams]())
+	check(reflect.TypeFor[wire.DidHappenParams]())
 	check(reflect.TypeFor[wire.ErrorData]())
 	if n := len(regexp.MustCompile(`\w+: \{ params: \w+; result: \w+ \};`).FindAllString(source, -1)); n != len(wire.Verbs) {
 		t.Errorf("protocol.ts has %d requests, want %d", n, len(wire.Verbs))
@@ -158,14 +166,25 @@ func TestTheExtensionSpeaksTheProtocol(t *testing.T) {
 	}
 	for _, want := range []string{
 		"PROTOCOL = 1;", "METHOD_PREFIX = '" + wire.MethodPrefix + "'", "COMMAND_PREFIX = '" + wire.CommandPrefix + "'",
-		"DID_CHANGE_STATUS = '" + wire.DidChangeStatus + "'", "DID_LOG = '" + wire.DidLog + "'", "CODE_UNTRUSTED = -32050;",
+		"DID_CHANGE_STATUS = '" + wire.DidChangeStatus + "'", "DID_LOG = '" + wire.DidLog + "'", "DID_HAPPEN = '" + wire.DidHappen + "'",
 	} {
 		if !strings.Contains(source, want) {
 			t.Errorf("protocol.ts has no %s", want)
 		}
 	}
-	if wire.Protocol != 1 || wire.CodeUntrusted != -32050 {
-		t.Error("protocol.ts names another version, or another code")
+	if wire.Protocol != 1 {
+		t.Error("protocol.ts names another version")
+	}
+	here := regexp.MustCompile(`(?m)^\tCode(\w+) += (-\d+)`).FindAllStringSubmatch(sourceOf(t, "rpc/wire/wire.go"), -1)
+	there := regexp.MustCompile(`(?m)^  (\w+): (-\d+),$`).FindAllStringSubmatch(source, -1)
+	pairs := func(found [][]string) (all []string) {
+		for _, m := range found {
+			all = append(all, m[1]+" "+m[2])
+		}
+		return all
+	}
+	if !slices.Equal(pairs(here), pairs(there)) || len(here) == 0 {
+		t.Errorf("protocol.ts has the codes %v, want %v", pairs(there), pairs(here))
 	}
 	for _, s := range status.States {
 		if !strings.Contains(source, "'"+string(s)+"'") {
@@ -211,6 +230,11 @@ func TestTheExtensionsCommandsAreThoseThatAreNamed(t *testing.T) {
 	readme, code := extensionFile(t, "README.md"), extensionFile(t, "src/commands.ts")
 	for _, c := range m.Contributes.Commands {
 		ids = append(ids, c.Command)
+		// The language client registers the sidecar's own under their names: a name
+		// that is taken keeps it from starting.
+		if strings.HasPrefix(c.Command, wire.CommandPrefix) {
+			t.Errorf("%s has a name like the sidecar's", c.Command)
+		}
 		if c.Category != "devside" {
 			t.Errorf("%s has the category %q", c.Command, c.Category)
 		}
@@ -244,10 +268,14 @@ func TestTheExtensionsSettingsAreDocumented(t *testing.T) {
 			t.Errorf("its README has no row for %s", name)
 		}
 	}
-	// What the sidecar asks for in its section, see PROTOCOL.md.
-	for _, name := range []string{"devside.linger", "devside.autostart", "devside.problems"} {
-		if _, ok := m.Contributes.Configuration.Properties[name]; !ok {
-			t.Errorf("there is no setting %s", name)
+	// What the sidecar takes of its section, but trust, which no settings give.
+	options := regexp.MustCompile(`options\["(\w+)"\]`).FindAllStringSubmatch(sourceOf(t, "rpc/sidecar/initialize.go"), -1)
+	if len(options) < 4 {
+		t.Fatalf("the sidecar's options were not found: %v", options)
+	}
+	for _, option := range options {
+		if _, ok := m.Contributes.Configuration.Properties["devside."+option[1]]; ok == (option[1] == "trusted") {
+			t.Errorf("the sidecar takes %s; whether there is such a setting: %v", option[1], ok)
 		}
 	}
 	// A folder can't name a program, or have anything started before it is trusted.

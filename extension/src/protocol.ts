@@ -133,6 +133,22 @@ export interface LogsParams extends Root {
 export interface LogsResult { lines: LogLine[]; token?: string }
 export interface LogLine { at: string; stream: 'stdout' | 'stderr' | 'devside'; text: string; run: number }
 export interface DidLogParams { root: string; token: string; server: string; lines: LogLine[]; skipped?: number }
+export interface DidHappenParams {
+  root: string;
+  kind: string;
+  server?: string;
+  at: string;
+  message: string;
+  traceId?: string;
+  code?: string;
+  exit?: Exit;
+  act?: string;
+  process?: Holder;
+  because?: Because;
+  removed?: string[];
+  removedBytes?: number;
+}
+export interface Because { file: string; rule: string }
 export interface UnfollowParams extends Root { token: string }
 export type UnfollowResult = Record<string, never>;
 
@@ -209,12 +225,17 @@ export type Verb = keyof Requests;
 export const METHOD_PREFIX = 'devside/';
 export const COMMAND_PREFIX = 'devside.server.';
 
-/** Notifications from devside: the newest state of a project; lines of a followed log. */
+/** Notifications from devside: the newest state of a project; lines of a followed log; what has happened. */
 export const DID_CHANGE_STATUS = 'devside/didChangeStatus';
 export const DID_LOG = 'devside/didLog';
+export const DID_HAPPEN = 'devside/didHappen';
 
-/** What runs something of the folder. In a workspace that is not trusted none of them is sent. */
-export const RUNS: ReadonlySet<string> = new Set<Verb>(['start', 'restart', 'reset', 'install', 'trust']);
+/**
+ * What runs something of the folder, or can have it run again: a server whose
+ * caches are cleared is started anew. In a workspace that is not trusted none of
+ * them is sent.
+ */
+export const RUNS: ReadonlySet<string> = new Set<Verb>(['start', 'restart', 'reset', 'nextPort', 'clearCaches', 'install', 'resume', 'trust', 'reload']);
 
 /** The `data` of every error that devside answers with. */
 export interface ErrorData {
@@ -226,5 +247,21 @@ export interface ErrorData {
   pid?: number;
 }
 
-/** The code of the error that says that a person must agree to the commands first. */
-export const CODE_UNTRUSTED = -32050;
+/** The codes of errors. Untrusted says that a person must agree to the commands first. */
+export const ErrorCodes = {
+  Parse: -32700,
+  InvalidRequest: -32600,
+  MethodNotFound: -32601,
+  InvalidParams: -32602,
+  Internal: -32603,
+  NotInitialized: -32002,
+  Cancelled: -32800,
+  ServerCancelled: -32802,
+  RequestFailed: -32803,
+  Untrusted: -32050,
+  RootRefused: -32051,
+  HubLost: -32052,
+  ProtocolMismatch: -32053,
+  ConfigInvalid: -32054,
+  Timeout: -32055,
+} as const;

@@ -1,7 +1,7 @@
 /** Nothing of a project runs before a person has seen its commands: the question. */
 import * as vscode from 'vscode';
 import type { Projects } from './projects';
-import { CODE_UNTRUSTED, type Project } from './protocol';
+import { ErrorCodes, type Project } from './protocol';
 import { RequestError, type Sidecar } from './session';
 import { trustText } from './status';
 
@@ -50,7 +50,7 @@ export class Trust implements vscode.Disposable {
       try {
         return await action();
       } catch (error) {
-        if (!(error instanceof RequestError) || error.code !== CODE_UNTRUSTED) throw error;
+        if (!(error instanceof RequestError) || error.code !== ErrorCodes.Untrusted) throw error;
         if (!(await this.ask(root))) return undefined;
       }
     }

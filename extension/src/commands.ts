@@ -9,7 +9,7 @@ import { pickServer } from './pick';
 import { exists, localFolders, type Projects } from './projects';
 import { COMMAND_PREFIX, RUNS, type Project, type Server, type StartResult } from './protocol';
 import { RequestError, type Sidecar } from './session';
-import { bytes, holderText, isActive, isHeld, outcome, portText } from './status';
+import { bytes, holderText, isActive, isHeld, outcome, portText, visible } from './status';
 import type { Target } from './tree';
 import type { Trust } from './trust';
 
@@ -141,7 +141,7 @@ async function freePort({ projects, sidecar }: Parts): Promise<void> {
   const { entry, holder, root } = chosen;
   if (holder.pid === undefined || holder.startTime === undefined) throw new Error(`who holds ${portText(entry)} can't be seen by this user, and so not be stopped`);
   const stop = 'Stop It';
-  const detail = [holder.command, holder.server === undefined ? undefined : 'It is one of the servers of this project.'].filter((x) => x !== undefined).join('\n');
+  const detail = [visible(holder.command ?? ''), holder.server === undefined ? '' : 'It is one of the servers of this project.'].filter((x) => x !== '').join('\n');
   if ((await vscode.window.showWarningMessage(`Stop ${holderText(holder)} on ${portText(entry)}?`, { modal: true, detail }, stop)) !== stop) return;
   const result = await sidecar.request('freePort', { root, port: entry.port, holder: { pid: holder.pid, startTime: holder.startTime } });
   if (result.freed) void vscode.window.showInformationMessage(`Port ${String(entry.port)} is free.`);

@@ -38,9 +38,12 @@ export function activate(context: vscode.ExtensionContext): Api {
     fixes(sidecar),
     sidecar.onDidChange((s) => vscode.commands.executeCommand('setContext', 'devside.session', s.kind)),
     view.onDidChangeVisibility((e) => {
-      if (e.visible) projects.look().catch(() => undefined); // the view's welcome text says that it does not run
+      // The view's welcome text says that it does not run. What was given up is started again by a person.
+      if (e.visible && sidecar.now.kind !== 'failed') projects.look().catch(() => undefined);
     }),
-    vscode.workspace.onDidGrantWorkspaceTrust(() => sidecar.restart()),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => {
+      if (sidecar.now.kind !== 'idle') void sidecar.restart();
+    }),
     vscode.workspace.onDidChangeConfiguration((e) => {
       // Settings that count from the start of the sidecar on. Servers outlive it (linger).
       if ((e.affectsConfiguration('devside.path') || e.affectsConfiguration('devside.linger')) && sidecar.now.kind !== 'idle') void sidecar.restart();

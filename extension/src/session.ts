@@ -195,7 +195,8 @@ export class Sidecar implements vscode.Disposable {
 
   /** Has the sidecar ask for the settings again. */
   async settingsChanged(): Promise<void> {
-    if (this.session.kind === 'running') await this.session.client.sendNotification('workspace/didChangeConfiguration', { settings: null });
+    if (this.session.kind !== 'running') return;
+    await this.session.client.sendNotification('workspace/didChangeConfiguration', { settings: null }).catch(() => undefined); // it has ended: the next one asks by itself
   }
 
   /** Sends a request, and starts the sidecar for it if need be. */

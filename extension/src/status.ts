@@ -188,7 +188,7 @@ export function holderText(h: Holder): string {
   if (h.pid !== undefined) about.push(`pid ${String(h.pid)}`);
   if (h.user !== undefined) about.push(`user ${h.user}`);
   if (h.started !== undefined) about.push(`started ${new Date(h.started).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}`);
-  const who = h.server !== undefined ? `the server ${h.server}` : h.name !== undefined && h.name !== '' ? h.name : 'a process';
+  const who = h.server !== undefined ? `the server ${h.server}` : h.name !== undefined && h.name !== '' ? visible(h.name) : 'a process';
   return about.length === 0 ? who : `${who} (${about.join(', ')})`;
 }
 

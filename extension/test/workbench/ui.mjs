@@ -214,8 +214,11 @@ export const stories = {
 
   async 'a sidecar that is killed comes back, and the servers never left'(w) {
     const before = new Set(sidecars(w));
-    const { window } = await started(w, 'killed');
+    const { window, api } = await started(w, 'killed');
     const servers = await pids(window);
+    await window.palette('devside: Show Logs…');
+    await window.choose('api');
+    await until('its log', async () => /api is getting up/.test(await window.terminalText()), { last: () => window.terminalText() });
     for (let times = 1; times <= 2; times++) {
       const [pid, ...others] = sidecars(w).filter((p) => !before.has(p));
       assert.deepEqual(others, [], 'one sidecar for each window');
@@ -225,6 +228,8 @@ export const stories = {
       await until('another sidecar', () => sidecars(w).some((p) => !before.has(p) && p !== pid));
       await window.status(/devside 2\/2/);
       assert.deepEqual(await pids(window), servers);
+      await fetch(`http://127.0.0.1:${api}/after-kill-${times}`);
+      await until('the log to go on', async () => (await window.terminalText()).includes(`GET /after-kill-${times}`), { last: () => window.terminalText() });
     }
     await window.palette('devside: Restart Sidecar');
     await window.palette('devside: Restart Server…');

@@ -49,7 +49,7 @@ export class Projects implements vscode.Disposable {
 
   /** The real root of a folder that the window names. */
   rootOf(folder: string): string {
-    return this.roots.get(vscode.Uri.file(folder).toString()) ?? folder;
+    return this.roots.get(vscode.Uri.file(folder).toString()) || folder; // empty: it has not answered yet
   }
 
   condition(): Condition {

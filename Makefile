@@ -66,12 +66,15 @@ extension/node_modules/.package-lock.json: extension/package-lock.json
 	@command -v npm >/dev/null || { echo "the extension needs Node with npm"; exit 1; }
 	cd extension && npm ci --ignore-scripts --no-audit --no-fund && touch node_modules/.package-lock.json
 
+# This machine, as VS Code names platforms.
+HERE = $(shell node -p 'process.platform + "-" + process.arch')
+
 # Into the VS Code of whoever tries it; CODE names another one.
 CODE ?= code
 extension-install:
 	@command -v $(CODE) >/dev/null || { echo "$(CODE) is not in the PATH; CODE=codium make extension-install takes another"; exit 1; }
-	$(MAKE) extension EXTENSION_PLATFORMS=$(shell node -p 'process.platform + "-" + process.arch')
-	$(CODE) --install-extension bin/devside-$(shell node -p 'process.platform + "-" + process.arch').vsix
+	$(MAKE) extension EXTENSION_PLATFORMS=$(HERE)
+	$(CODE) --install-extension bin/devside-$(HERE).vsix
 
 # The real thing: Next.js and Express from npm, as root (where we are root) and
 # as an ordinary user; each preset that README calls supported, from npm or the
@@ -100,10 +103,10 @@ WORKBENCH_TOOLS := $(E2E_PROJECT)-workbench-$(WORKBENCH)
 e2e-extension: build
 	@for program in node npm chromium rg g++ python3; do command -v $$program >/dev/null || { echo "make e2e-extension needs $$program"; exit 1; }; done
 	extension/test/workbench/install.sh $(WORKBENCH_TOOLS) $(WORKBENCH)
-	$(MAKE) extension EXTENSION_PLATFORMS=linux-$(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
+	$(MAKE) extension EXTENSION_PLATFORMS=$(HERE)
 	DEVSIDE_E2E_PROJECT=$(E2E_PROJECT) $(GO) test -tags e2e -run '^TestE2EPrepare$$' -count 1 ./cmd/devside
 	WORKBENCH_TOOLS=$(WORKBENCH_TOOLS) WORKBENCH_OUT=bin/workbench WORKBENCH_PROJECT=$(E2E_PROJECT) DEVSIDE_BINARY=$(CURDIR)/bin/devside \
-		node extension/test/workbench/run.mjs bin/devside-linux-$(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64).vsix $(STORIES)
+		node extension/test/workbench/run.mjs bin/devside-$(HERE).vsix $(STORIES)
 
 # Every Fuzz function of the tree, one after the other, for FUZZTIME each; the
 # first finding ends it, and is written below testdata/fuzz of its package. The

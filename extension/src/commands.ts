@@ -3,18 +3,16 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import * as vscode from 'vscode';
 import type { Middleware } from 'vscode-languageclient/node';
-import { findBinary } from './binary';
 import type { Logs } from './logs';
 import { pickServer } from './pick';
 import { exists, localFolders, type Projects } from './projects';
 import { COMMAND_PREFIX, RUNS, type Project, type Server, type StartResult } from './protocol';
-import { RequestError, type Sidecar } from './session';
+import { complain, RequestError, type Sidecar } from './session';
 import { bytes, holderText, isActive, isHeld, outcome, portText, visible } from './status';
 import type { Target } from './tree';
 import type { Trust } from './trust';
 
 export interface Parts {
-  context: vscode.ExtensionContext;
   output: vscode.OutputChannel;
   sidecar: Sidecar;
   projects: Projects;
@@ -76,10 +74,7 @@ async function told(run: () => Promise<void> | void): Promise<void> {
     if (error instanceof RequestError && error.data?.code === 'workspace-untrusted') return offerTrust();
     const text = error instanceof Error ? error.message : String(error);
     const hint = error instanceof RequestError && error.data?.hint !== undefined ? ` (${error.data.hint})` : '';
-    const [log, again] = ['Show Sidecar Log', 'Restart Sidecar'] as const;
-    const choice = await vscode.window.showErrorMessage(`devside: ${text}${hint}`, log, again);
-    if (choice === log) await vscode.commands.executeCommand('devside.showSidecarLog');
-    if (choice === again) await vscode.commands.executeCommand('devside.restartSidecar');
+    await complain(`devside: ${text}${hint}`);
   }
 }
 
@@ -176,7 +171,7 @@ async function clearCaches({ projects, sidecar, trust }: Parts, given: Target | 
 /** A beginning for a folder in which nothing was found. */
 const beginning = 'version: 1\nservers:\n  ${1:web}:\n    command: ${2:npm run dev}\n    port: ${3:3000}\n';
 
-async function createConfig({ context }: Parts): Promise<void> {
+async function createConfig({ sidecar }: Parts): Promise<void> {
   const folders = localFolders();
   const folder = folders.length <= 1 ? folders[0] : await vscode.window.showWorkspaceFolderPick({ placeHolder: 'the folder of the devside.yaml' });
   if (folder === undefined) {
@@ -185,8 +180,7 @@ async function createConfig({ context }: Parts): Promise<void> {
   }
   const file = vscode.Uri.joinPath(folder.uri, 'devside.yaml');
   if (!(await exists(file))) {
-    const setting = vscode.workspace.getConfiguration('devside').get('path', '');
-    const binary = await findBinary({ setting, extension: context.extensionPath, platform: process.platform });
+    const binary = await sidecar.binary();
     try {
       await promisify(execFile)(binary.path, ['init', '--root', folder.uri.fsPath], { timeout: 30_000, windowsHide: true });
     } catch (error) {

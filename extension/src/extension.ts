@@ -26,7 +26,7 @@ export function activate(context: vscode.ExtensionContext): Api {
   const projects = new Projects(sidecar, output);
   const trust = new Trust(sidecar, projects);
   const logs = new Logs(sidecar, projects);
-  const parts: Parts = { context, output, sidecar, projects, trust, logs };
+  const parts: Parts = { output, sidecar, projects, trust, logs };
   live.add(sidecar);
 
   const tree = new Tree(projects);

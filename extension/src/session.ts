@@ -11,7 +11,7 @@ import { Deaths } from './deaths';
 export type Session =
   | { kind: 'idle' } // nothing asked for it yet
   | { kind: 'starting'; generation: number; started: Promise<LanguageClient> }
-  | { kind: 'running'; generation: number; client: LanguageClient; binary: Binary }
+  | { kind: 'running'; generation: number; client: LanguageClient }
   | { kind: 'stopping'; stopped: Promise<void> }
   | { kind: 'failed'; why: string };
 
@@ -71,11 +71,7 @@ export class Sidecar implements vscode.Disposable {
 
   private async launch(generation: number, first: boolean): Promise<LanguageClient> {
     try {
-      const binary = await findBinary({
-        setting: vscode.workspace.getConfiguration('devside').get('path', ''),
-        extension: this.context.extensionPath,
-        platform: process.platform,
-      });
+      const binary = await this.binary();
       const client = await this.newClient(binary);
       await client.start();
       if (generation !== this.generation) {
@@ -83,13 +79,19 @@ export class Sidecar implements vscode.Disposable {
         throw new Superseded('another start came after this one');
       }
       this.output.appendLine(`devside ${binary.version} from ${binary.from}: ${binary.path}`);
-      this.become({ kind: 'running', generation, client, binary });
+      this.become({ kind: 'running', generation, client });
       return client;
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       if (generation === this.generation) this.fail(why, first);
       throw error;
     }
+  }
+
+  /** The program that is the sidecar, and that has the other commands. */
+  binary(): Promise<Binary> {
+    const setting = vscode.workspace.getConfiguration('devside').get('path', '');
+    return findBinary({ setting, extension: this.context.extensionPath, platform: process.platform });
   }
 
   private async newClient(binary: Binary): Promise<LanguageClient> {
@@ -140,14 +142,7 @@ export class Sidecar implements vscode.Disposable {
   private fail(why: string, tell: boolean): void {
     this.become({ kind: 'failed', why });
     this.output.appendLine(`devside does not run: ${why}`);
-    if (tell) void this.complain(why);
-  }
-
-  private async complain(why: string): Promise<void> {
-    const [log, again] = ['Show Sidecar Log', 'Restart Sidecar'] as const;
-    const choice = await vscode.window.showErrorMessage(`devside does not run: ${why}. Its log says more.`, log, again);
-    if (choice === log) this.output.show();
-    if (choice === again) await vscode.commands.executeCommand('devside.restartSidecar');
+    if (tell) void complain(`devside does not run: ${why}. Its log says more.`);
   }
 
   /** Stops the sidecar; servers go on for as long as it asked (linger). */
@@ -229,6 +224,14 @@ export class Sidecar implements vscode.Disposable {
     this.status.dispose();
     this.log.dispose();
   }
+}
+
+/** Says what went wrong, with the two things that may help. */
+export async function complain(text: string): Promise<void> {
+  const [log, again] = ['Show Sidecar Log', 'Restart Sidecar'] as const;
+  const choice = await vscode.window.showErrorMessage(text, log, again);
+  if (choice === log) await vscode.commands.executeCommand('devside.showSidecarLog');
+  if (choice === again) await vscode.commands.executeCommand('devside.restartSidecar');
 }
 
 /** Whether this extension and a hub can talk to each other. */

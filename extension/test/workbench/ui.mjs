@@ -6,15 +6,45 @@ import * as path from 'node:path';
 import { broken, detected, shop } from './projects.mjs';
 import { below, commandOf, freePort, startOf, until } from './workbench.mjs';
 
-/** Opens a folder of two servers, starts them, and agrees to their commands. */
-async function started(w, name) {
+/** Opens a folder of two servers that do not run. */
+async function opened(w, name) {
   const [web, api] = [await freePort(), await freePort()];
   const window = await w.open(w.folder(name, shop(web, api)));
   await window.status(/devside 0\/2/);
+  return { window, web, api };
+}
+
+/** Starts everything, and agrees to the commands. */
+async function start(window) {
   await window.palette('devside: Start All');
   await window.answer('Trust and Run');
-  await window.status(/devside 2\/2/);
-  return { window, web, api };
+}
+
+async function started(w, name) {
+  const all = await opened(w, name);
+  await start(all.window);
+  await all.window.status(/devside 2\/2/);
+  return all;
+}
+
+/** Stops everything and closes the window. */
+async function end(window) {
+  await window.palette('devside: Stop All');
+  await window.status(/devside 0\//);
+  await window.close();
+}
+
+/** Somebody else's process that listens on a port, while a part of a story is told. */
+async function whileHeld(port, tell) {
+  const holder = spawn(process.execPath, ['-e', `require('net').createServer().listen(${port}, '127.0.0.1', () => console.log('here'))`], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => holder.once('exit', resolve));
+  try {
+    await new Promise((resolve) => holder.stdout.once('data', resolve));
+    await tell(holder.pid, ended);
+  } finally {
+    holder.kill('SIGKILL');
+    await ended;
+  }
 }
 
 async function pids(window) {
@@ -37,9 +67,7 @@ function sidecars(w) {
 
 export const stories = {
   async 'a start asks first, shows each state, and ends ready'(w) {
-    const [web, api] = [await freePort(), await freePort()];
-    const window = await w.open(w.folder('start', shop(web, api)));
-    await window.status(/devside 0\/2/);
+    const { window, web, api } = await opened(w, 'start');
     await window.palette('devside: Start All');
     const question = await window.dialog().innerText();
     for (const part of ['Run these commands of start?', 'web: npm run dev', 'the script dev: node src/web.mjs web', 'in frontend', 'api: node src/api.mjs api']) {
@@ -69,44 +97,31 @@ export const stories = {
   },
 
   async 'a port that is taken is mended by its quick-fix'(w) {
-    const [web, api] = [await freePort(), await freePort()];
-    const folder = w.folder('taken', shop(web, api));
-    const holder = spawn(process.execPath, ['-e', `require('net').createServer().listen(${api}, '127.0.0.1', () => console.log('here'))`], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const ended = new Promise((resolve) => holder.once('exit', resolve));
-    try {
-      await new Promise((resolve) => holder.stdout.once('data', resolve));
-      const window = await w.open(folder);
-      await window.status(/devside 0\/2/);
-      await window.palette('devside: Start All');
-      await window.answer('Trust and Run');
+    const { window, api } = await opened(w, 'taken');
+    await whileHeld(api, async (pid, ended) => {
+      await start(window);
       await window.status(/api: port taken/);
       await window.toast('is taken by node').waitFor();
       await window.dismissToasts();
-      const row = await window.problem(`port ${api} is taken by node (pid ${holder.pid}`);
+      const row = await window.problem(`port ${api} is taken by node (pid ${pid}`);
       assert.match((await row.getAttribute('aria-label')) ?? '', /^Error: [^]*at line 11 and character 11\./);
       await row.dblclick();
       await window.page.locator('.squiggly-error').first().waitFor();
-      await window.quickFix(`Stop node (pid ${holder.pid}`);
+      await window.quickFix(`Stop node (pid ${pid}`);
       await window.screenshot('problems');
       await window.page.keyboard.press('Enter'); // it is the first, and so the focused one
       await ended;
       await window.status(/devside 2\/2/);
       await row.waitFor({ state: 'detached' });
-      await window.palette('devside: Stop All');
-      await window.status(/devside 0\/2/);
-      await window.close();
-    } finally {
-      holder.kill('SIGKILL');
-      await ended;
-    }
+    });
+    await end(window);
   },
 
   async 'a crash is shown on its line, and a save mends it'(w) {
     const folder = w.folder('crash', broken(await freePort()));
     const window = await w.open(folder);
     await window.status(/devside 0\/1/);
-    await window.palette('devside: Start All');
-    await window.answer('Trust and Run');
+    await start(window);
     await window.status(/api: crash loop/);
     await window.dismissToasts();
     const row = await window.problem('crash-site');
@@ -119,13 +134,9 @@ export const stories = {
     await window.quickFix('Restart api');
     await window.page.keyboard.press('Escape');
     fs.writeFileSync(path.join(folder, 'src/app.mjs'), fs.readFileSync(path.join(folder, 'src/app.mjs'), 'utf8').replace('greeting(undefined)', "greeting({name: 'ada'})"));
-    await window.palette('devside: Reset Crash Loop…');
-    await Promise.race([window.row('api').click().catch(() => undefined), window.toast('No server is held').waitFor().catch(() => undefined), window.status(/devside 1\/1/)]);
     await window.status(/devside 1\/1/);
     await row.waitFor({ state: 'detached' });
-    await window.palette('devside: Stop All');
-    await window.status(/devside 0\/1/);
-    await window.close();
+    await end(window);
   },
 
   async 'the view starts, restarts and stops, and has what is wrong'(w) {
@@ -145,17 +156,11 @@ export const stories = {
     await row.locator('a[aria-label="Stop Server…"]').click();
     await are(window, 'stopped', 'api');
     // Somebody else takes its port meanwhile: the reason is beneath the row.
-    const holder = spawn(process.execPath, ['-e', `require('net').createServer().listen(${api}, '127.0.0.1', () => console.log('here'))`], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const ended = new Promise((resolve) => holder.once('exit', resolve));
-    try {
-      await new Promise((resolve) => holder.stdout.once('data', resolve));
+    await whileHeld(api, async () => {
       await row.hover();
       await row.locator('a[aria-label="Start Server…"]').click();
       await window.page.locator('.sidebar .monaco-list-row', { hasText: `port ${api} is taken by node` }).waitFor();
-    } finally {
-      holder.kill('SIGKILL');
-      await ended;
-    }
+    });
     await are(window, 'ready', 'api'); // by itself: the port is free
     await window.palette('devside: Stop All');
     await are(window, 'stopped', 'api', 'web');
@@ -172,26 +177,24 @@ export const stories = {
 
     await window.palette('devside: Show Logs…');
     await window.choose('api');
-    await until('what was printed before the reload', async () => /api is getting up/.test(await window.terminalText()), { last: () => window.terminalText() });
+    await window.prints('api is getting up');
     await fetch(`http://127.0.0.1:${api}/after-the-reload`);
-    await until('what is printed after it', async () => /GET \/after-the-reload/.test(await window.terminalText()), { last: () => window.terminalText() });
+    await window.prints('GET /after-the-reload');
     await window.screenshot('logs');
 
     // Another terminal is the active one: the log is left, and goes on where it was left.
     await window.palette('devside: Show Logs…');
     await window.choose('web');
-    await until('the other log', async () => /web is getting up/.test(await window.terminalText()), { last: () => window.terminalText() });
+    await window.prints('web is getting up');
     await fetch(`http://127.0.0.1:${api}/while-hidden`);
     await window.palette('devside: Show Logs…');
     await window.choose('api');
-    await until('what was printed meanwhile', async () => /GET \/while-hidden/.test(await window.terminalText()), { last: () => window.terminalText() });
+    await window.prints('GET /while-hidden');
     assert.equal((await window.terminalText()).split('GET /after-the-reload').length, 2, 'a line is there once');
 
     // A path in it opens.
     await window.followLink('src/api.mjs:1:1', () => window.page.locator('.tab.active[data-resource-name="api.mjs"]').isVisible());
-    await window.palette('devside: Stop All');
-    await window.status(/devside 0\/2/);
-    await window.close();
+    await end(window);
   },
 
   async 'two windows of one project agree, and the last to close ends it'(w) {
@@ -218,7 +221,7 @@ export const stories = {
     const servers = await pids(window);
     await window.palette('devside: Show Logs…');
     await window.choose('api');
-    await until('its log', async () => /api is getting up/.test(await window.terminalText()), { last: () => window.terminalText() });
+    await window.prints('api is getting up');
     for (let times = 1; times <= 2; times++) {
       const [pid, ...others] = sidecars(w).filter((p) => !before.has(p));
       assert.deepEqual(others, [], 'one sidecar for each window');
@@ -229,16 +232,14 @@ export const stories = {
       await window.status(/devside 2\/2/);
       assert.deepEqual(await pids(window), servers);
       await fetch(`http://127.0.0.1:${api}/after-kill-${times}`);
-      await until('the log to go on', async () => (await window.terminalText()).includes(`GET /after-kill-${times}`), { last: () => window.terminalText() });
+      await window.prints(`GET /after-kill-${times}`);
     }
     await window.palette('devside: Restart Sidecar');
     await window.palette('devside: Restart Server…');
     await window.choose('api');
     await until('another process of api', async () => ![0, servers.api].includes((await pids(window)).api));
     await window.status(/devside 2\/2/);
-    await window.palette('devside: Stop All');
-    await window.status(/devside 0\/2/);
-    await window.close();
+    await end(window);
   },
 
   async 'changed commands are shown again before they run'(w) {
@@ -263,15 +264,11 @@ export const stories = {
     await window.palette('devside: Restart All');
     await until('the new command', async () => commandOf((await window.server('api')).pid ?? 0).includes('renamed'));
     await window.status(/devside 2\/2/);
-    await window.palette('devside: Stop All');
-    await window.status(/devside 0\/2/);
-    await window.close();
+    await end(window);
   },
 
   async 'caches are shown before they go'(w) {
-    const [web, api] = [await freePort(), await freePort()];
-    const window = await w.open(w.folder('caches', shop(web, api)));
-    await window.status(/devside 0\/2/);
+    const { window } = await opened(w, 'caches');
     await window.palette('devside: Clear Caches…');
     await window.choose('All of caches');
     assert.match(await window.dialog().innerText(), /backend\/\.cache: 1 files, 2 KB/);
@@ -355,8 +352,7 @@ servers:
 `);
     const window = await w.open(folder);
     await window.status(/devside 0\/2/);
-    await window.palette('devside: Start All');
-    await window.answer('Trust and Run');
+    await start(window);
     await window.status(/devside 2\/2/, 170_000);
     assert.match(await (await fetch(`http://127.0.0.1:${web}/`)).text(), /<html/);
     // A page that does not compile is an error on its line, and goes when it is mended.
@@ -371,9 +367,7 @@ servers:
       await fetch(`http://127.0.0.1:${web}/`).catch(() => undefined);
       return (await row.count()) === 0;
     }, { within: 60_000 });
-    await window.palette('devside: Stop All');
-    await window.status(/devside 0\/2/);
-    await window.close();
+    await end(window);
   },
 
   async 'how long its activation takes'(w) {
@@ -412,6 +406,12 @@ export const restricted = {
     await window.palette('devside: Start All');
     await window.toast('This workspace is not trusted').waitFor();
     await window.screenshot('restricted');
+    // Nor when its configuration would start.
+    await window.dismissToasts();
+    fs.writeFileSync(path.join(window.folder, 'devside.yaml'), shop(web, api)['devside.yaml']);
+    await window.status(/devside 0\/2/);
+    await window.palette('devside: Start All');
+    await window.toast('This workspace is not trusted').waitFor();
     assert.deepEqual((await window.project()).servers.filter((s) => (s.pid ?? 0) > 0), []);
     await assert.rejects(fetch(`http://127.0.0.1:${api}/`));
     await window.close();

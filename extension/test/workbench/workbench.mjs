@@ -319,12 +319,10 @@ export class Window {
 
   /** Shows devside's view. */
   async view() {
-    const rows = this.page.locator('.sidebar .pane-body .monaco-list-row');
     const tab = this.page.locator('.activitybar .action-item a[aria-label^="devside"]');
     const shown = this.page.locator('.sidebar .composite.title', { hasText: /devside/i });
     if (!(await shown.isVisible().catch(() => false))) await tab.click();
     await shown.waitFor();
-    return rows;
   }
 
   serverRow(name) {
@@ -333,6 +331,11 @@ export class Window {
 
   terminalText() {
     return this.page.locator('.terminal-wrapper.active .xterm-rows').innerText().then((t) => t.replaceAll('\u00a0', ' '), () => '');
+  }
+
+  /** Waits until the active terminal shows this. */
+  async prints(text) {
+    await until(`${text} in the terminal`, async () => (await this.terminalText()).includes(text), { last: () => this.terminalText() });
   }
 
   /** Follows a link in the active terminal, as a mouse does, until something has opened. */

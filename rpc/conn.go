@@ -56,6 +56,12 @@ type Options struct {
 	MaxInFlight  int           // works running at once
 	MaxOutbox    int           // bytes waiting to be written
 	WriteTimeout time.Duration // without progress
+
+	// Answered is told of every request that was answered: how long after it was
+	// read the answer was on its way. failed: it is an error. The method is as the
+	// peer wrote it. Called on the read loop and by works: it must not wait. nil:
+	// nobody is told.
+	Answered func(method string, took time.Duration, failed bool)
 }
 
 func (o Options) withDefaults() Options {

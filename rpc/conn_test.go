@@ -149,6 +149,36 @@ func (d *deadlines) SetWriteDeadline(at time.Time) error {
 }
 
 // TestNoDeadlineRemains: one that has passed would fail every direct write.
+// TestEveryAnswerIsTold: those of works, those from memory and those that are errors.
+func TestEveryAnswerIsTold(t *testing.T) {
+	type told struct {
+		method string
+		failed bool
+	}
+	heard := make(chan told, 16)
+	l := newLab()
+	p, c := serve(t, l, Options{Answered: func(method string, took time.Duration, failed bool) {
+		if took < 0 {
+			t.Errorf("%s took %v", method, took)
+		}
+		heard <- told{method, failed}
+	}})
+	defer finish(t, c)
+	for i, want := range []told{{"echo", false}, {"ping", false}, {"no such method", true}, {"panic", true}} {
+		p.send(`{"jsonrpc":"2.0","id":%d,"method":%q,"params":{}}`, i, want.method)
+		p.next()
+		if got := receive(t, "the note of an answer", heard); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	p.send(`{"jsonrpc":"2.0","method":"note","params":{}}`)
+	p.send(`{"jsonrpc":"2.0","id":9,"method":"ping"}`)
+	p.next()
+	if got := receive(t, "the note of an answer", heard); got.method != "ping" {
+		t.Errorf("a notification was told of: %+v", got)
+	}
+}
+
 func TestNoDeadlineRemains(t *testing.T) {
 	x, y := pair(t)
 	rwc := &deadlines{UnixConn: x.(*net.UnixConn)}

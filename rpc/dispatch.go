@@ -72,6 +72,13 @@ func isAnswer(w Work) bool { return reflect.ValueOf(w).Pointer() == knownCode }
 
 const cancelMethod = "$/cancelRequest"
 
+// asked is one request that is to be answered.
+type asked struct {
+	*jsonrpc2.Request
+	lib  *jsonrpc2.Conn
+	came time.Time
+}
+
 // dispatcher is the jsonrpc2.Handler. The library calls it on the read loop.
 type dispatcher struct {
 	c     *Conn
@@ -87,18 +94,19 @@ func (d *dispatcher) Handle(_ context.Context, lib *jsonrpc2.Conn, req *jsonrpc2
 		d.notification(m)
 		return
 	}
-	d.guard(lib, req, func() {
+	r := asked{req, lib, time.Now()}
+	d.guard(r, func() {
 		work, err := d.c.handler.Accept(m)
 		switch {
 		case err != nil:
-			d.answer(lib, req, nil, err)
+			d.answer(r, nil, err)
 		case work == nil:
-			d.answer(lib, req, nil, fmt.Errorf("%s: the handler has no answer", m.Method))
+			d.answer(r, nil, fmt.Errorf("%s: the handler has no answer", m.Method))
 		case isAnswer(work):
 			result, err := work(d.c.ctx)
-			d.answer(lib, req, result, err)
+			d.answer(r, result, err)
 		default:
-			d.start(lib, req, work)
+			d.start(r, work)
 		}
 	})
 }
@@ -127,11 +135,11 @@ func (d *dispatcher) notification(m Message) {
 }
 
 // start runs work on a goroutine of its own, if there is a place.
-func (d *dispatcher) start(lib *jsonrpc2.Conn, req *jsonrpc2.Request, work Work) {
+func (d *dispatcher) start(r asked, work Work) {
 	ctx, cancel := context.WithCancelCause(d.c.ctx)
-	if !d.place(req.ID.Num, cancel) {
+	if !d.place(r.ID.Num, cancel) {
 		cancel(nil)
-		d.answer(lib, req, nil, Errorf(wire.CodeServerCancelled,
+		d.answer(r, nil, Errorf(wire.CodeServerCancelled,
 			wire.ErrorData{Code: "busy", Hint: "wait for an answer, or cancel a request, and ask again"},
 			"busy: %d requests are being worked on", d.c.opts.MaxInFlight))
 		return
@@ -139,14 +147,14 @@ func (d *dispatcher) start(lib *jsonrpc2.Conn, req *jsonrpc2.Request, work Work)
 	go func() {
 		defer d.c.requests.finish()
 		defer cancel(nil)
-		d.guard(lib, req, func() {
+		d.guard(r, func() {
 			result, err := work(ctx)
 			reply, ok := result.(Reply)
 			if !ok || err != nil {
-				d.answer(lib, req, result, err)
+				d.answer(r, result, err)
 				return
 			}
-			d.answer(lib, req, reply.Result, nil)
+			d.answer(r, reply.Result, nil)
 			reply.Sent()
 		})
 	}()
@@ -178,14 +186,14 @@ func (d *dispatcher) place(number uint64, cancel context.CancelCauseFunc) bool {
 	return true
 }
 
-// guard runs f, which answers req. If f panics or ends its goroutine instead,
+// guard runs f, which answers r. If f panics or ends its goroutine instead,
 // req is answered with that. (If it does so after its answer, the second one
 // is refused by the stream.)
-func (d *dispatcher) guard(lib *jsonrpc2.Conn, req *jsonrpc2.Request, f func()) {
+func (d *dispatcher) guard(r asked, f func()) {
 	returned := false
 	defer func() {
 		if !returned {
-			d.answer(lib, req, nil, d.panicked(req.Method, recover()))
+			d.answer(r, nil, d.panicked(r.Method, recover()))
 		}
 	}()
 	f()
@@ -202,15 +210,15 @@ func (d *dispatcher) panicked(method string, p any) error {
 
 // answer encodes an answer and gives it to the library, which gives it to the
 // stream. That fails only where the connection has ended.
-func (d *dispatcher) answer(lib *jsonrpc2.Conn, req *jsonrpc2.Request, result any, err error) {
-	response := jsonrpc2.Response{ID: req.ID}
+func (d *dispatcher) answer(r asked, result any, err error) {
+	response := jsonrpc2.Response{ID: r.ID}
 	var raw json.RawMessage
 	if err == nil {
 		buffer := buffers.Get().(*bytes.Buffer)
 		defer release(buffer)
 		raw, err = encode(buffer, result)
 		if err == nil && len(raw) > d.c.opts.MaxBody {
-			err = fmt.Errorf("%s: the answer has %d bytes, at most %d are sent", req.Method, len(raw), d.c.opts.MaxBody)
+			err = fmt.Errorf("%s: the answer has %d bytes, at most %d are sent", r.Method, len(raw), d.c.opts.MaxBody)
 		}
 		response.Result = &raw
 	}
@@ -222,8 +230,11 @@ func (d *dispatcher) answer(lib *jsonrpc2.Conn, req *jsonrpc2.Request, result an
 			response.Error.Data = &o.Data
 		}
 	}
-	if err := lib.SendResponse(context.Background(), &response); err != nil {
-		d.c.log.Debug().Str("method", req.Method).Err(err).Msg("answer not sent")
+	if err := r.lib.SendResponse(context.Background(), &response); err != nil {
+		d.c.log.Debug().Str("method", r.Method).Err(err).Msg("answer not sent")
+	}
+	if d.c.opts.Answered != nil {
+		d.c.opts.Answered(r.Method, time.Since(r.came), response.Error != nil)
 	}
 }
 

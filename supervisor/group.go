@@ -66,6 +66,9 @@ func (e *UnknownError) Error() string { return fmt.Sprintf("there is no server n
 // NewGroup returns a group without servers. Close ends it. newLog is asked once
 // for the log of each server; runs are counted on from its last.
 func NewGroup(host Host, newLog func(server string) *logs.Log, changed func()) *Group {
+	if host.Meter == nil {
+		host.Meter = unmeasured{}
+	}
 	g := &Group{host: host, changed: changed, newLog: newLog, members: map[string]*member{}, logs: map[string]*logs.Log{}, external: map[string]dependency{}, lent: map[int]string{}, others: map[string]int{}}
 	g.ctx, g.cancel = context.WithCancel(context.Background()) // outlives every request; Close ends it
 	g.sampler = newSampler(host.Log, host.Measure, g.running)
@@ -297,6 +300,7 @@ func (g *Group) Snapshots() []Snapshot {
 	out := make([]Snapshot, 0, len(g.order))
 	for _, name := range g.order {
 		s := g.members[name].snap
+		s.Log = g.members[name].log
 		s.Wanted = s.Wanted || slices.Contains(g.coming, name)
 		out = append(out, s)
 	}
@@ -605,7 +609,7 @@ func (g *Group) lend(server string, after int) (int, error) {
 		return 0, nil
 	}
 	for {
-		number, err := g.host.NextPort(after, g.spoken)
+		number, err := g.host.NextPort(after, g.Spoken)
 		if err != nil {
 			return 0, err
 		}
@@ -621,9 +625,9 @@ func (g *Group) lend(server string, after int) (int, error) {
 	}
 }
 
-// spoken reports whether a port is some server's of this project, running or
+// Spoken reports whether a port is some server's of this project, running or
 // not.
-func (g *Group) spoken(number int) bool {
+func (g *Group) Spoken(number int) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if _, lent := g.lent[number]; lent {
@@ -660,7 +664,7 @@ func (g *Group) FindPort(server string) (int, error) {
 		after = number
 	}
 	g.mu.Unlock()
-	return g.host.NextPort(after, g.spoken)
+	return g.host.NextPort(after, g.Spoken)
 }
 
 // UsePort puts a port in the place of a server's first one, from its next start

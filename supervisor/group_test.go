@@ -45,6 +45,7 @@ type room struct {
 	messages []string // of the events
 	order    []string // "start api", "stop web"
 	changes  chan struct{}
+	meter    Meter // nil: nothing is measured
 }
 
 type fakeProcess struct {
@@ -68,7 +69,7 @@ func newRoom() *room {
 
 func (r *room) host() Host {
 	return Host{
-		Root: "/srv/shop", Marker: "0123456789abcdef", Log: zerolog.Nop(),
+		Root: "/srv/shop", Marker: "0123456789abcdef", Log: zerolog.Nop(), Meter: r.meter,
 		Start: r.start,
 		Taken: func(n int) (bool, []port.Listener, error) {
 			r.mu.Lock()

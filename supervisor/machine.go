@@ -176,27 +176,29 @@ type machine struct {
 	live    policy.Health
 	memory  policy.Memory // of this run
 
-	pid       int
-	spawnedAt time.Time
-	waited    time.Duration // for dependencies, before this run
-	readyAt   time.Time     // of this run; zero: not yet
-	readyMs   *int64
-	failing   string // what the probe said last; empty: it passed
-	failed    string // what it said when it failed last
-	sick      sickness
-	restarts  int
-	why       status.Reason  // why the current run is a restart; empty: it is none
-	because   status.Because // the file that why is about
-	held      crash.Cause    // what keeps it in blocked or crash-loop, as far as its end tells
-	crashes   int
-	lastExit  *status.Exit
-	retryAt   time.Time // in backoff
-	left      string
-	spared    string
-	problems  map[status.Code]status.Problem
-	sites     []status.Problem // crash-site; replaced as a whole, never changed
-	broke     int              // the run that crashed, until another is ready; 0: none
-	starts    []time.Duration  // how long the last ones took, newest last; replaced, never changed
+	pid        int
+	spawnedAt  time.Time
+	waited     time.Duration // for dependencies, before this run
+	readyAt    time.Time     // of this run; zero: not yet
+	readyMs    *int64
+	failing    string // what the probe said last; empty: it passed
+	failed     string // what it said when it failed last
+	sick       sickness
+	restarts   int
+	why        status.Reason  // why the current run is a restart; empty: it is none
+	because    status.Because // the file that why is about
+	held       crash.Cause    // what keeps it in blocked or crash-loop, as far as its end tells
+	crashes    int
+	restartsBy counts[status.Reason] // every start that was a restart, also those that somebody asked for
+	crashesBy  counts[string]        // by cause
+	lastExit   *status.Exit
+	retryAt    time.Time // in backoff
+	left       string
+	spared     string
+	problems   map[status.Code]status.Problem
+	sites      []status.Problem // crash-site; replaced as a whole, never changed
+	broke      int              // the run that crashed, until another is ready; 0: none
+	starts     []time.Duration  // how long the last ones took, newest last; replaced, never changed
 }
 
 func newMachine(conf spec.Server, now time.Time) machine {
@@ -418,6 +420,9 @@ func (s *stepper) spawn() {
 	delete(s.problems, status.DependencyDown)
 	s.run++
 	s.spawns++
+	if s.why != "" {
+		s.restartsBy = s.restartsBy.plus(s.why)
+	}
 	if s.spawns == 1 {
 		s.lateAfterWithin()
 	}
@@ -824,6 +829,7 @@ func (s *stepper) crashed(end ending, readyFor time.Duration) {
 		return
 	}
 	s.crashes++
+	s.crashesBy = s.crashesBy.plus(causeOf(s.liveness, end.cause))
 	s.broke = s.run
 	why := what
 	if end.cause.Text != "" {
@@ -968,7 +974,10 @@ func (m machine) stopOutcome() (r Result, done bool) {
 
 // snapshot is the machine as others see it.
 func (m machine) snapshot() Snapshot {
-	s := Snapshot{Overdue: m.overdue, Wanted: m.wanted(), Stop: m.conf.Stop, Held: m.held, Starts: m.starts}
+	s := Snapshot{
+		Overdue: m.overdue, Wanted: m.wanted(), Stop: m.conf.Stop, Held: m.held, Starts: m.starts,
+		RestartsBy: m.restartsBy, CrashesBy: m.crashesBy,
+	}
 	s.Server = status.Server{
 		Name: m.conf.Name, State: m.state, Since: m.since, PID: m.pid, ReadyMs: m.readyMs, WaitedMs: m.waited.Milliseconds(),
 		Restarts: m.restarts, Crashes: m.crashes, LastExit: m.lastExit, Message: m.message,

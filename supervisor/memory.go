@@ -169,6 +169,7 @@ func (s *stepper) configured() {
 func (m *machine) inherit(old Snapshot) {
 	m.history, m.starts = old.history, old.Starts
 	m.restarts, m.crashes, m.lastExit = old.Restarts, old.Crashes, old.LastExit
+	m.restartsBy, m.crashesBy = old.RestartsBy, old.CrashesBy
 }
 
 // shown is what the status says that a tree uses.

@@ -69,6 +69,8 @@ type Host struct {
 	// Measure adds up what trees use, in one pass; see proc.Tracker.Measure. nil:
 	// nothing is measured.
 	Measure func(trees []Process, exact func(i int, u proc.Usage) bool) []proc.Measured
+	// Meter is told how long starts and probes take; nil: nobody is.
+	Meter Meter
 }
 
 // Server is one server's actor.
@@ -199,6 +201,9 @@ func (s *Server) step(ctx context.Context, f fact) {
 		now := time.Now()
 		m, actions := s.m.step(queue[0], now, mrand.Float64())
 		queue = queue[1:]
+		if m.readyAt != s.m.readyAt && !m.readyAt.IsZero() {
+			s.host.Meter.Started(m.readyAt.Sub(m.spawnedAt))
+		}
 		s.m = m
 		for _, a := range actions {
 			if answer := s.do(ctx, a); answer != nil {
@@ -599,7 +604,11 @@ func (s *Server) watch(ctx context.Context, conf spec.Probe, target probe.Target
 		for looks := 0; sleep(ctx, wait, news); looks++ {
 			err := s.unbound(conf, target, passed, looks)
 			if err == nil {
+				asked := time.Now()
 				err = once(ctx, p, conf.Timeout)
+				if ctx.Err() == nil {
+					s.host.Meter.Probed(s.conf.Name, time.Since(asked), err == nil)
+				}
 			}
 			var slow *probe.SlowError
 			answered := err == nil || errors.As(err, &slow)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/devside/devside/supervisor/crash"
+	"github.com/devside/devside/supervisor/logs"
 	"github.com/devside/devside/supervisor/policy"
 	"github.com/devside/devside/supervisor/proc"
 	"github.com/devside/devside/supervisor/spec"
@@ -47,8 +48,14 @@ type Snapshot struct {
 	Wanted   bool             // it runs and is to go on, or is on its way to run again
 	Held     crash.Cause      // in blocked or crash-loop: why its last run ended
 	Starts   []time.Duration  // how long its last ones took until it was ready, newest last
-	process  Process          // that runs; nil: none
-	history  policy.History   // for the actor that takes this one's place
+	Log      *logs.Log        // its output
+	// RestartsBy counts every start that was a restart, by why, and CrashesBy
+	// every crash, by its cause; see Causes. Since the hub started.
+	RestartsBy map[status.Reason]int
+	CrashesBy  map[string]int
+
+	process Process        // that runs; nil: none
+	history policy.History // for the actor that takes this one's place
 }
 
 // Result is how a start or stop of one server came out.

@@ -143,6 +143,9 @@ func TestAFailingDiskIsTriedAgain(t *testing.T) {
 	if got := s.read("api.log"); got != want {
 		t.Errorf("the file has %q, want %q", got, want)
 	}
+	if _, lost := l.Totals(); lost != 15 {
+		t.Errorf("%d bytes are said to be lost, want 15", lost)
+	}
 	wantLines(t, "the next hub", ask(t, s.again("api"), Query{}), []string{"before", strings.TrimSuffix(strings.TrimPrefix(want, "before\n"), "\n")})
 }
 

@@ -40,7 +40,8 @@ type file struct {
 	retry   *time.Timer   // a write that failed is tried again then
 	joined  sync.WaitGroup
 
-	opened atomic.Bool // the writer has the current file open
+	opened  atomic.Bool  // the writer has the current file open
+	missing atomic.Int64 // bytes that are in no file, in all
 
 	// Only who has set writing touches it.
 	w writer
@@ -334,6 +335,7 @@ func (w *writer) lose(f *file, n int64, err error, now time.Time) {
 	first := w.lost == 0
 	w.lost += n
 	w.nextPos += n
+	f.missing.Add(n)
 	if err == nil {
 		return
 	}

@@ -541,3 +541,15 @@ func TestTheCurrentFileIsNamedWhereThereIsOne(t *testing.T) {
 		}
 	}
 }
+
+// TestTotals: what was printed, over all runs and with devside's own lines, and
+// what of it is in no file.
+func TestTotals(t *testing.T) {
+	l := New(0)
+	l.Write("stdout", 1, time.Now(), []byte("one\n"))
+	l.Write("stderr", 2, time.Now(), []byte("two"))
+	l.Say(2, time.Now(), "said")
+	if printed, lost := l.Totals(); printed != 12 || lost != 0 {
+		t.Errorf("%d printed, %d lost; want 12 and 0", printed, lost)
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -76,6 +77,8 @@ type Log struct {
 	limit  int
 	budget *Budget
 	file   *file // nil: in memory only
+
+	printed atomic.Int64 // bytes, over all runs of this hub
 
 	mu      sync.Mutex
 	closed  bool
@@ -143,6 +146,7 @@ func (l *Log) put(stream string, run int, at time.Time, block []byte) {
 	if l.file != nil {
 		l.file.add(pos, stream, run, at.UnixNano(), head, block) // here, so that the file has the ring's order
 	}
+	l.printed.Add(int64(len(block)))
 	l.lastRun = max(l.lastRun, run)
 	for f := range l.waiting {
 		f.wake()
@@ -156,6 +160,16 @@ func (l *Log) LastRun() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lastRun
+}
+
+// Totals says how many bytes of output were added since the hub started, with
+// devside's own lines, and how many of these are in no file because they could
+// not be written. It waits for nobody.
+func (l *Log) Totals() (printed, lost int64) {
+	if l.file != nil {
+		lost = l.file.missing.Load()
+	}
+	return l.printed.Load(), lost
 }
 
 // Say adds a line of devside's own. It waits for nobody.

@@ -49,7 +49,10 @@ func newFollower(p *Project) *follower {
 	f := &follower{p: p, wake: make(chan struct{}, 1)}
 	f.watcher = watch.New(watch.Options{
 		Root: p.o.Root, Log: p.o.Log,
-		Changed: func(b watch.Batch) { f.leave(func(n *news) { n.batch = n.batch.Merge(b) }) },
+		Changed: func(b watch.Batch) {
+			p.o.Meter.Changed(len(b.Changes))
+			f.leave(func(n *news) { n.batch = n.batch.Merge(b) })
+		},
 		Limited: func(l *watch.Limit) { f.leave(func(n *news) { n.limited, n.limit = true, l }) },
 	})
 	return f

@@ -54,6 +54,9 @@ type Options struct {
 	// Supervises reports whether a command line is that of a hub or guardian,
 	// whose servers are not strays. nil: nothing is.
 	Supervises func(argv []string) bool
+
+	// Meter is told what is measured; nil: nobody is.
+	Meter Meter
 }
 
 // Project is one project's supervisor.
@@ -72,6 +75,7 @@ type Project struct {
 	installs installs
 
 	view     atomic.Pointer[view]
+	glance   atomic.Pointer[picture] // what loop has seen last
 	sequence atomic.Uint64
 	changedC chan struct{} // holds one token while something is new
 	asks     chan func()
@@ -113,6 +117,7 @@ type view struct {
 	deps     []status.Dependency
 	files    []string // that the configuration was read from last, with errors or not
 	stamp    string   // of these files
+	http     string   // the base URL of the HTTP side; empty: it does not listen
 
 	// What is wrong with files that are watched and caches that are removed; the
 	// follower and caches say it, each its own.
@@ -170,6 +175,9 @@ func (v *view) trusted() bool { return v.vouched > 0 || (v.stored != "" && v.sto
 // Open ends what an earlier hub left, reads the configuration, and is ready to
 // start servers. The caller holds the project's lock.
 func Open(ctx context.Context, o Options) (*Project, error) {
+	if o.Meter == nil {
+		o.Meter = unmeasured{}
+	}
 	root, err := os.OpenRoot(o.Root)
 	if err != nil {
 		return nil, fmt.Errorf("open the project: %w", err)
@@ -210,7 +218,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 		NewProbe: probe.New,
 		Notify:   func(server string) (*probe.Notify, error) { return probe.ListenNotify(o.Paths.Run, server) },
 		ReadFile: p.readFile, Files: p.root.FS(),
-		OOMKills: new(oomKills).count,
+		OOMKills: new(oomKills).count, Meter: o.Meter,
 		Happened: p.happened,
 		Prepare:  p.caches.prepare,
 		Starts:   startsBefore(p.store.Starts()),
@@ -233,6 +241,7 @@ func Open(ctx context.Context, o Options) (*Project, error) {
 	v.agree()
 	p.view.Store(v)
 	p.group.Apply(ctx, v.loaded.Project.Servers, supervisor.Change{Asked: true})
+	p.see(p.group.Snapshots())
 	p.run, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.joined.Go(func() { p.loop(p.run) })
 	if !o.unwatched {
@@ -386,7 +395,7 @@ func (p *Project) loop(ctx context.Context) {
 			held = now
 			p.follower.retarget()
 		}
-		_, next := status.Visible(p.allProblems(), time.Now())
+		_, next := status.Visible(p.see(all), time.Now())
 		if next > 0 {
 			visible.Reset(next)
 		}
@@ -509,8 +518,7 @@ func (p *Project) putLedger(servers []state.LedgerEntry) {
 }
 
 // allProblems lists what is wrong, visible or not.
-func (p *Project) allProblems() []status.Problem {
-	v := p.view.Load()
+func (p *Project) allProblems(v *view, servers []supervisor.Snapshot) []status.Problem {
 	all := slices.Concat(v.problems, v.followed())
 	if len(v.loaded.Project.Servers) > 0 && !v.trusted() {
 		n := status.NewProblem(status.NotTrusted, "", "devside may not run this project's commands yet", time.Time{})
@@ -523,7 +531,7 @@ func (p *Project) allProblems() []status.Problem {
 		all = append(all, *p.unwritten)
 	}
 	p.mu.Unlock()
-	for _, s := range p.group.Snapshots() {
+	for _, s := range servers {
 		all = append(all, s.Details...)
 	}
 	return all
@@ -538,10 +546,15 @@ func (p *Project) Status() *status.Project {
 	// The number first: what it stands for may be newer than it says, and then
 	// comes again, but never older, which would not be told again.
 	sequence := p.sequence.Load()
-	now := time.Now()
-	v := p.view.Load()
+	v, servers := p.view.Load(), p.group.Snapshots()
+	return p.statusOf(picture{sequence, v, servers, p.allProblems(v, servers)}, time.Now())
+}
+
+// statusOf makes a status of a picture.
+func (p *Project) statusOf(seen picture, now time.Time) *status.Project {
+	v := seen.view
 	st := &status.Project{
-		Root: p.o.Root, Name: v.loaded.Project.Name, Protocol: p.o.Protocol, Sequence: sequence,
+		Root: p.o.Root, Name: v.loaded.Project.Name, Protocol: p.o.Protocol, Sequence: seen.sequence, HTTP: v.http,
 		Trust: v.trust, Servers: []status.Server{}, Dependencies: slices.Clone(v.deps), HubPID: os.Getpid(),
 	}
 	st.Trust.State = status.Untrusted
@@ -554,14 +567,14 @@ func (p *Project) Status() *status.Project {
 	if !v.loaded.Project.Detected && len(v.loaded.Sources) > 0 {
 		st.Config = filepath.Join(p.o.Root, spec.FileName)
 	}
-	for _, s := range p.group.Snapshots() {
+	for _, s := range seen.servers {
 		if !s.StartedAt.IsZero() {
 			s.UptimeMs = max(0, now.Sub(s.StartedAt).Milliseconds())
 		}
 		st.Servers = append(st.Servers, s.Server)
 	}
 	st.Summary = status.Summarize(st.Servers)
-	st.Problems, _ = status.Visible(p.allProblems(), now)
+	st.Problems, _ = status.Visible(seen.problems, now)
 	return st
 }
 

@@ -50,6 +50,9 @@ func (s *Subscription) Events() []status.Event {
 func (p *Project) happened(e status.Event) {
 	if e.Kind == status.HappenedSecurity {
 		p.audit.Put(e)
+		if e.Act == status.ActKilled {
+			p.o.Meter.Killed()
+		}
 	}
 	p.o.Log.Info().Str("server", e.Server).Str("kind", string(e.Kind)).Str("trace", e.TraceID).Msg(e.Message)
 	p.tell(&e)

@@ -173,19 +173,28 @@ func (r *reader) http(v value) string {
 		return ""
 	}
 	const hint = "write http: 127.0.0.1:9000"
+	address, fault := HTTPAddress(s)
+	if fault != "" {
+		r.bad(v, hint, "%s", fault)
+	}
+	return address
+}
+
+// HTTPAddress reads where the HTTP side is to listen: an address on loopback, or
+// the number of a port of 127.0.0.1; port 0 is any. fault says what is wrong with
+// it.
+func HTTPAddress(s string) (address, fault string) {
 	if bareNumber.MatchString(s) {
 		s = "127.0.0.1:" + s
 	}
 	host, port, ok := splitHostPort(s, 0)
 	switch {
 	case !ok:
-		r.bad(v, hint, "%s is not an address", quote(s))
-		return ""
+		return "", quote(s) + " is not an address"
 	case !loopback(host):
-		r.bad(v, hint, "http must be a loopback address, not %s", quote(s))
-		return ""
+		return "", "http must be a loopback address, not " + quote(s)
 	}
-	return joinHostPort(host, port)
+	return joinHostPort(host, port), ""
 }
 
 func (r *reader) servers(v value, p *Project) {

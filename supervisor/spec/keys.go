@@ -50,7 +50,7 @@ func forms(f ...Form) []Form { return f }
 var Keys = []Key{
 	{Path: "version", Forms: forms(FormInteger), Default: "1", Values: []string{"1"}, Doc: "the version of this format", Least: 1, Most: 1},
 	{Path: "name", Forms: forms(FormText), Doc: "the project's name; the root's folder name unless given", Also: []string{"project"}},
-	{Path: "http", Forms: forms(FormText, FormInteger), Doc: "loopback address for metrics, health and the dashboard; nothing listens there yet", Also: []string{"dashboard", "listen", "metrics"}, Examples: []string{"127.0.0.1:9000"}},
+	{Path: "http", Forms: forms(FormText, FormInteger), Doc: "loopback address where metrics and health are served; without it nothing listens", Also: []string{"dashboard", "listen", "metrics"}, Examples: []string{"127.0.0.1:9000"}},
 	{Path: "servers", Forms: forms(FormMap), Required: true, Doc: "what is started, one entry a server", Also: []string{"services", "processes", "apps"}},
 	{Path: "servers.*", Forms: forms(FormMap), Doc: "one server, by its name"},
 	{Path: "servers.*.command", Forms: forms(FormText, FormList), Required: true, Doc: "the program and its arguments, as plain words or a list; $NAME expands, no shell is involved", Also: []string{"cmd", "run", "script", "exec", "start"}},

@@ -42,6 +42,20 @@ func (p Paths) Lock() string { return filepath.Join(p.Run, "lock") }
 // Socket is where the hub listens.
 func (p Paths) Socket() string { return filepath.Join(p.Run, "hub.sock") }
 
+// HTTPToken is where the token of the hub's HTTP side is, while it listens.
+func (p Paths) HTTPToken() string { return filepath.Join(p.Run, "http.token") }
+
+// KeepHTTPToken writes the token, 0600 and atomically; an empty one removes it.
+func (p Paths) KeepHTTPToken(token string) error {
+	if token != "" {
+		return replaceFile(p.HTTPToken(), []byte(token+"\n"))
+	}
+	if err := os.Remove(p.HTTPToken()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // Log is devside's own log for the project.
 func (p Paths) Log() string { return filepath.Join(p.Logs, "devside.log") }
 

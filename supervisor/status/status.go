@@ -187,6 +187,7 @@ type Project struct {
 	Problems     []Problem    `json:"problems"`         // all that are visible now, worst first
 	Config       string       `json:"config,omitempty"` // absolute path of devside.yaml; empty when servers were detected
 	HubPID       int          `json:"hubPid"`
+	HTTP         string       `json:"http,omitempty"` // where metrics and health are served: "http://127.0.0.1:9000"; empty: nowhere
 }
 
 // Server returns the named server's snapshot.

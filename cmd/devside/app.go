@@ -38,6 +38,7 @@ type app struct {
 
 	refused *failure // root is refused; set by admit
 
+	http      httpFlag // --http
 	rootFlag  string
 	trust     bool
 	allowRoot bool
@@ -59,6 +60,7 @@ type dialing struct {
 	client  string // "devside status", for the hub's log
 	start   bool   // start a hub where there is none
 	trusted bool
+	http    string // where HTTP is to be served; empty: as the configuration says
 	env     []string
 	args    []string // flags for a started hub's processes
 	// took takes what the hub sends by itself. It is called from the read
@@ -80,6 +82,7 @@ type upHub struct {
 type stdio struct {
 	root      string // --root, real path; empty: the client's folder
 	trusted   bool
+	http      string // --http
 	allowRoot bool
 	refused   error // root refused: initialize is answered with it
 	log       zerolog.Logger
@@ -187,6 +190,7 @@ until Ctrl-C.`,
 	if err := root.Flags().MarkHidden("clientProcessId"); err != nil {
 		panic(err) // the flag is defined one line above
 	}
+	a.addHTTPFlag(root.Flags())
 	p := root.PersistentFlags()
 	p.StringVar(&a.rootFlag, "root", "", "the project's folder (default: the nearest folder upwards with a devside.yaml)")
 	p.BoolVar(&a.trust, "trust", false, "let the project's commands run, for this time only")
@@ -197,7 +201,7 @@ until Ctrl-C.`,
 		a.upCommand(), a.statusCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.resetCommand(),
 		a.logsCommand(), a.portsCommand(), a.freeCommand(), a.nextPortCommand(),
-		a.clearCachesCommand(), a.resumeCommand(),
+		a.clearCachesCommand(), a.resumeCommand(), a.httpCommand(),
 		a.initCommand(), a.checkCommand(), a.schemaCommand(), a.trustCommand(), a.reloadCommand(), a.versionCommand(),
 	)
 	root.AddCommand(a.hidden...)
@@ -411,7 +415,7 @@ func (a *app) dialing(root string, role wire.Role, client string) dialing {
 	d := dialing{
 		root: root, role: role, client: "devside " + client,
 		start:   role != wire.Visitor,
-		trusted: a.trust, env: a.environ(),
+		trusted: a.trust, http: string(a.http), env: a.environ(),
 		took: func(string, json.RawMessage) {},
 		log:  a.logger(zerolog.Disabled),
 	}

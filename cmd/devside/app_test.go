@@ -543,6 +543,27 @@ func TestNextPort(t *testing.T) {
 	term.wants(term.err, "edit devside.yaml: shared", "by hand")
 }
 
+func TestHTTP(t *testing.T) {
+	term := newTerminal(t, twoServers)
+	term.run(exitHub, "http")
+	term.wants(term.err, "nothing of this project runs", "devside up --http 9000")
+	term.hub = newFakeHub(t)
+	term.hub.on("dashboard", wire.DashboardResult{URL: "http://127.0.0.1:9001", Token: "hush"}, nil)
+	term.run(exitOK, "http")
+	term.wants(term.out, "http://127.0.0.1:9001/metrics\nhttp://127.0.0.1:9001/health/readiness\n")
+	term.run(exitOK, "http", "9001", "-o", "json")
+	term.wants(term.out, `"url": "http://127.0.0.1:9001"`)
+	if strings.Contains(term.out.String()+term.err.String(), "hush") {
+		t.Error("the token is shown")
+	}
+	for _, args := range [][]string{{"http", "0.0.0.0:9000"}, {"http", "example.com:80"}, {"up", "--http", "192.0.2.1:9000"}, {"start", "--http", "x"}, {"--stdio", "--http", "0.0.0.0:1"}} {
+		term.run(exitUsage, args...)
+	}
+	term.hub.on("dashboard", nil, rpc.Errorf(wire.CodeRequestFailed, wire.ErrorData{Code: "cannot-listen", Hint: "another one"}, "listen on 127.0.0.1:80: permission denied"))
+	term.run(exitHub, "http", "127.0.0.1:80")
+	term.wants(term.err, "permission denied", "another one")
+}
+
 func TestStart(t *testing.T) {
 	term := newTerminal(t, twoServers)
 	term.app.allowRoot, term.app.errTTY = true, true

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/DeRuina/timberjack"
@@ -21,6 +22,7 @@ import (
 	"github.com/devside/devside/rpc"
 	hubserver "github.com/devside/devside/rpc/hub"
 	"github.com/devside/devside/rpc/socket"
+	"github.com/devside/devside/rpc/web"
 	"github.com/devside/devside/rpc/wire"
 	"github.com/devside/devside/supervisor/guard"
 	supervised "github.com/devside/devside/supervisor/project"
@@ -182,7 +184,8 @@ func serveHub(ctx context.Context, root string, paths state.Paths, ready, lock, 
 		life.Read(b[:]) //nolint:errcheck // any end is the end
 		close(lost)
 	}()
-	p, err := supervised.Open(ctx, supervised.Options{Root: root, Paths: paths, Protocol: wire.Protocol, Log: log, Getenv: os.Getenv, Supervises: supervises})
+	meter := web.NewMeter()
+	p, err := supervised.Open(ctx, supervised.Options{Root: root, Paths: paths, Protocol: wire.Protocol, Log: log, Getenv: os.Getenv, Supervises: supervises, Meter: meter})
 	if err != nil {
 		return err
 	}
@@ -195,12 +198,16 @@ func serveHub(ctx context.Context, root string, paths state.Paths, ready, lock, 
 	ready.Close() //nolint:errcheck // said
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
-	keeping := make(chan struct{})
-	go func() {
-		defer close(keeping)
-		keepFiles(ctx, listener, p, log, lose)
-	}()
-	err = hubserver.Run(ctx, hubserver.Options{Root: root, Version: version, Project: p, Listener: listener, Life: lost, Log: log})
+	http := web.New(web.Options{Project: p, Meter: meter, Version: version, Log: log, KeepToken: paths.KeepHTTPToken})
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		keepFiles(ctx, listener, func() {
+			p.Rewrite()
+			http.Rewrite(ctx)
+		}, log, lose)
+	})
+	beside.Go(func() { http.Run(ctx) })
+	err = hubserver.Run(ctx, hubserver.Options{Root: root, Version: version, Project: p, Listener: listener, Life: lost, Log: log, HTTP: http, Meter: meter})
 	if errors.Is(context.Cause(ctx), socket.ErrLocked) {
 		err = errors.Join(err, context.Cause(ctx))
 	}
@@ -208,7 +215,7 @@ func serveHub(ctx context.Context, root string, paths state.Paths, ready, lock, 
 	// that takes our place.
 	p.Close(context.WithoutCancel(ctx), err != nil || ctx.Err() != nil)
 	lose(nil)
-	<-keeping
+	beside.Wait()
 	return err
 }
 
@@ -231,9 +238,9 @@ const (
 )
 
 // keepFiles makes the lock and the socket again when somebody has removed them,
-// and what else the state holds. When another hub has taken the project
+// and by rewrite what else the state holds. When another hub has taken the project
 // meanwhile, this one ends.
-func keepFiles(ctx context.Context, k *socket.Kept, p *supervised.Project, log zerolog.Logger, lose context.CancelCauseFunc) {
+func keepFiles(ctx context.Context, k *socket.Kept, rewrite func(), log zerolog.Logger, lose context.CancelCauseFunc) {
 	tick := time.NewTicker(filesEvery)
 	defer tick.Stop()
 	locked := 0
@@ -256,7 +263,7 @@ func keepFiles(ctx context.Context, k *socket.Kept, p *supervised.Project, log z
 		}
 		locked = 0
 		if mended {
-			p.Rewrite()
+			rewrite()
 		}
 	}
 }

@@ -24,9 +24,11 @@ type change struct {
 }
 
 func (a *app) startCommand() *cobra.Command {
-	return a.changeCommand(change{"start", wire.Starter, "Start servers in the background, with what they depend on",
+	cmd := a.changeCommand(change{"start", wire.Starter, "Start servers in the background, with what they depend on",
 		`Start servers, and what they depend on, and wait until they are ready. They go on
 running when the command ends, until "devside stop".`})
+	a.addHTTPFlag(cmd.Flags())
+	return cmd
 }
 
 func (a *app) restartCommand() *cobra.Command {

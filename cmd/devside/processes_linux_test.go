@@ -227,14 +227,20 @@ func TestNothingRunsBeforeTrust(t *testing.T) {
 	gone(t, ran)
 }
 
-func TestUpComesBackWhenItsHubIsKilledAndCtrlCStopsEverything(t *testing.T) {
-	dir, ports := demoProject(t)
-	home := homeDir(t)
-	devside := func(args ...string) *exec.Cmd {
-		cmd := exec.Command(filepath.Join(binaries(t), "devside"), append(args, "--root", dir, "--allow-root")...)
+// commandsIn makes commands of the real binary in a project.
+func commandsIn(t *testing.T, dir, home string) func(args ...string) *exec.Cmd {
+	bin := filepath.Join(binaries(t), "devside")
+	return func(args ...string) *exec.Cmd {
+		cmd := exec.Command(bin, append(args, "--root", dir, "--allow-root")...)
 		cmd.Env = append(os.Environ(), "DEVSIDE_HOME="+home)
 		return cmd
 	}
+}
+
+func TestUpComesBackWhenItsHubIsKilledAndCtrlCStopsEverything(t *testing.T) {
+	dir, ports := demoProject(t)
+	home := homeDir(t)
+	devside := commandsIn(t, dir, home)
 	up := devside("up", "--trust")
 	if err := up.Start(); err != nil {
 		t.Fatal(err)

@@ -101,6 +101,9 @@ func statusText(st style, p *status.Project) string {
 	for _, d := range p.Dependencies {
 		fmt.Fprintf(&b, "%s %s\n", st.dim("depends on"), dependencyText(d))
 	}
+	if p.HTTP != "" {
+		fmt.Fprintf(&b, "%s %s\n", st.dim("metrics and health"), p.HTTP)
+	}
 	if len(p.Problems) > 0 {
 		b.WriteByte('\n')
 	}

@@ -8,7 +8,7 @@ import (
 
 // stdio is one editor session. Its exit code is the session's own.
 func (a *app) stdio(ctx context.Context) error {
-	s := stdio{trusted: a.trust, allowRoot: a.rootAllowed(), log: a.logger(zerolog.InfoLevel)}
+	s := stdio{trusted: a.trust, http: string(a.http), allowRoot: a.rootAllowed(), log: a.logger(zerolog.InfoLevel)}
 	if a.refused != nil {
 		a.refused.report(a.err) // and to the client, in the answer to initialize
 		s.refused = a.refused

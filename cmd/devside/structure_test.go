@@ -18,14 +18,15 @@ const module = "github.com/devside/devside/"
 // rooms is the import direction of ARCHITECTURE.md: what of devside each
 // package may import. A package that is not listed has no place yet.
 var rooms = map[string][]string{
-	"cmd/devside": {"rpc", "rpc/wire", "rpc/socket", "rpc/sidecar", "rpc/hub", "editor", "supervisor/guard", "supervisor/project",
+	"cmd/devside": {"rpc", "rpc/wire", "rpc/socket", "rpc/sidecar", "rpc/hub", "rpc/web", "editor", "supervisor/guard", "supervisor/project",
 		"supervisor/logs", "supervisor/port", "supervisor/spec", "supervisor/state", "supervisor/status"},
 	"cmd/demo":               {},
 	"cmd/bench":              {"rpc", "rpc/wire", "supervisor/status"},
 	"rpc":                    {"rpc/wire"},
 	"rpc/wire":               {"supervisor/status"},
 	"rpc/socket":             {"rpc", "rpc/wire", "supervisor/state"},
-	"rpc/hub":                {"rpc", "rpc/wire", "rpc/socket", "supervisor", "supervisor/project", "supervisor/logs", "supervisor/status"},
+	"rpc/hub":                {"rpc", "rpc/wire", "rpc/socket", "supervisor", "supervisor/project", "supervisor/logs", "supervisor/spec", "supervisor/status"},
+	"rpc/web":                {"rpc/wire", "supervisor", "supervisor/project", "supervisor/status"},
 	"rpc/sidecar":            {"rpc", "rpc/wire", "editor", "supervisor/spec", "supervisor/status"},
 	"rpc/sidecar/fakeeditor": {"rpc", "rpc/wire", "supervisor/status"},
 	"editor":                 {"supervisor/spec", "supervisor/status"},
@@ -68,6 +69,7 @@ var homes = map[string][]string{
 	"github.com/gofrs/flock":             {"rpc/socket"},
 	"github.com/google/renameio":         {"supervisor/state"},
 	"github.com/jackc/pgx":               {"supervisor/probe"},
+	"github.com/prometheus/":             {"rpc/web"},
 	"github.com/spf13/":                  {"cmd/devside"},
 	"github.com/DeRuina/timberjack":      {"cmd/devside"},
 	"golang.org/x/sys":                   {"*"},

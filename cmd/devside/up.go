@@ -19,7 +19,7 @@ import (
 const idleHold = time.Second
 
 func (a *app) upCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "up [server...]",
 		Short: "Run the servers here, with their output, until Ctrl-C",
 		Long: `Start the servers, or those named and what they depend on, and show what they
@@ -32,6 +32,8 @@ shows its output as well, and Ctrl-C leaves it running.`,
 			return explainNil(a.up(cmd.Context(), servers))
 		},
 	}
+	a.addHTTPFlag(cmd.Flags())
+	return cmd
 }
 
 func (a *app) up(ctx context.Context, servers []string) error {

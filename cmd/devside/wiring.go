@@ -51,7 +51,7 @@ func connectOptions(a *app, root string, start bool) (socket.Options, error) {
 func hubOptions(a *app, d dialing) (socket.Options, error) {
 	o, err := connectOptions(a, d.root, d.start)
 	o.Args, o.Log = d.args, d.log
-	o.Hello = wire.HelloParams{Version: version, Role: d.role, Client: d.client, Env: d.env, Trusted: d.trusted}
+	o.Hello = wire.HelloParams{Version: version, Role: d.role, Client: d.client, Env: d.env, Trusted: d.trusted, HTTP: d.http}
 	o.Handler = rpc.HandlerFunc(func(m rpc.Message) (rpc.Work, error) {
 		if !m.Notification {
 			return nil, rpc.Errorf(wire.CodeMethodNotFound, wire.ErrorData{Code: "unknown-method"}, "unknown method %s", m.Method)
@@ -105,7 +105,7 @@ func serveStdio(ctx context.Context, a *app, s stdio) int {
 	}
 	return sidecar.Run(ctx, sidecar.Options{
 		RWC: rwc, Version: version, Log: s.log,
-		Trust: s.trusted, Root: s.root, Refused: s.refused,
+		Trust: s.trusted, Root: s.root, Refused: s.refused, HTTP: s.http,
 		Getenv: a.getenv, Environ: a.environ(),
 		ServerLog: func(root, server string) string { return serverLog(root, server, a.getenv) },
 		Shown: func(root string, editor int) sidecar.Shown {

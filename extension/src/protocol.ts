@@ -30,6 +30,7 @@ export interface Project {
   problems: Problem[];
   config?: string;
   hubPid: number;
+  http?: string;
 }
 
 export interface Trust { state: TrustState; hash: string; commands: TrustCommand[]; cleanup?: string[] }
@@ -181,6 +182,8 @@ export interface ReloadResult {
   removed: string[];
   restarted: string[];
 }
+export interface DashboardParams extends Root { address?: string }
+export interface DashboardResult { url: string; token: string }
 export interface QuitParams extends Root {}
 export interface QuitResult { quit: boolean; why?: string }
 
@@ -216,6 +219,8 @@ export interface Requests {
   trust: { params: TrustParams; result: TrustResult };
   /** Read the configuration again. */
   reload: { params: ReloadParams; result: ReloadResult };
+  /** Serve metrics and health over HTTP, and say where. */
+  dashboard: { params: DashboardParams; result: DashboardResult };
   /** End the hub when nothing else holds it. */
   quit: { params: QuitParams; result: QuitResult };
 }

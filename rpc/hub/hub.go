@@ -66,9 +66,32 @@ type Options struct {
 	Listener net.Listener
 	Life     <-chan struct{} // closed when the guardian has died
 	Log      zerolog.Logger
+	HTTP     HTTP  // nil: there is none
+	Meter    Meter // nil: nobody is told
 
 	patience patience
 }
+
+// HTTP is the hub's HTTP side.
+type HTTP interface {
+	// Serve has it listen and returns its base URL and the token; an empty address
+	// is where it listens already, or a default.
+	Serve(ctx context.Context, address string) (url, token string, err error)
+}
+
+// Meter is told what is measured. Its methods must not wait.
+type Meter interface {
+	// Answered: a client's request was answered.
+	Answered(method string, took time.Duration, failed bool)
+	// Clients: so many are connected now.
+	Clients(n int)
+}
+
+// unmeasured is the Meter of a hub without one.
+type unmeasured struct{}
+
+func (unmeasured) Answered(string, time.Duration, bool) {}
+func (unmeasured) Clients(int)                          {}
 
 // Hub is the server side of one project.
 type Hub struct {
@@ -90,6 +113,9 @@ type Hub struct {
 // every case. Everything that used the project has ended when Run returns.
 func Run(ctx context.Context, o Options) error {
 	o.patience = o.patience.orDefault()
+	if o.Meter == nil {
+		o.Meter = unmeasured{}
+	}
 	h := &Hub{o: o, asks: make(chan func()), done: make(chan struct{}), sessions: map[int]*session{}, holds: newHolds(time.Now().Add(o.patience.first))}
 	accepting := make(chan struct{})
 	go func() {
@@ -235,7 +261,10 @@ func (h *Hub) welcome(c net.Conn) {
 	h.nextID++
 	s := newSession(h, h.nextID, c)
 	h.sessions[s.id] = s
-	s.conn = rpc.New(c, s, rpc.Options{Name: fmt.Sprintf("client %d", s.id), Log: h.o.Log, WriteTimeout: h.o.patience.write})
+	h.o.Meter.Clients(len(h.sessions))
+	s.conn = rpc.New(c, s, rpc.Options{
+		Name: fmt.Sprintf("client %d", s.id), Log: h.o.Log, WriteTimeout: h.o.patience.write, Answered: h.o.Meter.Answered,
+	})
 	h.background.Go(s.run)
 }
 
@@ -257,6 +286,7 @@ func (h *Hub) beginStart() {
 func (h *Hub) left(s *session) {
 	h.ask(func() {
 		delete(h.sessions, s.id)
+		h.o.Meter.Clients(len(h.sessions))
 		h.holds.leave(s.id, time.Now())
 	})
 }

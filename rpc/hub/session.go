@@ -192,6 +192,7 @@ var verbs = map[string]func(*session, json.RawMessage) (rpc.Work, error){
 	"install":     (*session).install,
 	"resume":      (*session).resume,
 	"reload":      (*session).reload,
+	"dashboard":   (*session).dashboard,
 	"quit":        func(s *session, p json.RawMessage) (rpc.Work, error) { return s.quit(rpc.Message{Params: p}) },
 }
 
@@ -225,6 +226,7 @@ func (s *session) greet(m rpc.Message) (rpc.Work, error) {
 		if p.Trusted {
 			s.h.o.Project.VouchedBy(project.Client{Name: p.Client, PID: socket.PeerPID(s.raw)})
 		}
+		s.wantHTTP(context.WithoutCancel(ctx), p.HTTP)
 		s.sub = s.h.o.Project.Subscribe()
 		close(s.welcomed)
 		if p.Resume && p.Role == wire.Holder {

@@ -54,6 +54,7 @@ func (f *folder) hello() wire.HelloParams {
 		PID:      os.Getpid(),
 		Env:      f.s.o.Environ,
 		Trusted:  f.client.trusted,
+		HTTP:     f.s.o.HTTP,
 		LingerMs: time.Duration(f.s.linger.Load()).Milliseconds(),
 	}
 }

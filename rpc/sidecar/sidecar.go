@@ -71,6 +71,7 @@ type Options struct {
 	Log     zerolog.Logger
 	Trust   bool   // --trust
 	Root    string // --root: used in place of the client's folders
+	HTTP    string // --http: where the hubs are to serve HTTP
 	Refused error  // why nothing is served (devside runs as root); nil: served
 	Dial    Dial
 	Getenv  func(string) string

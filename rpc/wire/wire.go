@@ -67,6 +67,7 @@ var Verbs = []Verb{
 	{"resume", ResumeParams{}, ResumeResult{}, "let watch rules act again that have restarted a server too often"},
 	{"trust", TrustParams{}, TrustResult{}, "allow the commands with this hash to run"},
 	{"reload", ReloadParams{}, ReloadResult{}, "read the configuration again"},
+	{"dashboard", DashboardParams{}, DashboardResult{}, "serve metrics and health over HTTP, and say where"},
 	{"quit", QuitParams{}, QuitResult{}, "end the hub when nothing else holds it"},
 }
 
@@ -284,6 +285,18 @@ type ReloadResult struct {
 	Restarted []string `json:"restarted"`
 }
 
+// DashboardParams asks the hub to listen for HTTP.
+type DashboardParams struct {
+	Root
+	Address string `json:"address,omitempty"` // on loopback; absent: where it listens, or the configuration's http, or 127.0.0.1:9000
+}
+
+// DashboardResult says where it listens.
+type DashboardResult struct {
+	URL   string `json:"url"`   // "http://127.0.0.1:9000"
+	Token string `json:"token"` // for everything but metrics and health; of this hub only
+}
+
 // QuitParams asks the hub to end.
 type QuitParams struct{ Root }
 
@@ -324,6 +337,7 @@ type HelloParams struct {
 	Trusted  bool     `json:"trusted,omitempty"`
 	LingerMs int64    `json:"lingerMs,omitempty"`
 	Resume   bool     `json:"resume,omitempty"` // the client held a hub that died: restore what it ran
+	HTTP     string   `json:"http,omitempty"`   // the client wants HTTP served at this address, as by dashboard; a failure is told in the hub's log
 }
 
 // HelloResult introduces the hub.

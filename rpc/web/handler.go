@@ -1,0 +1,76 @@
+package web
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/devside/devside/supervisor/project"
+)
+
+// maxScrapes is how many scrapes are answered at a time; one more gets 503.
+const maxScrapes = 8
+
+// handler answers requests to one listener.
+type handler struct {
+	guard   guard
+	meter   *Meter
+	glance  func() project.Glance
+	metrics http.Handler
+}
+
+func newHandler(o Options, token string, hosts map[string]bool) *handler {
+	return &handler{
+		guard: guard{hosts, sha256.Sum256([]byte(token))}, meter: o.Meter, glance: o.Project.Glance,
+		metrics: promhttp.HandlerFor(newRegistry(o.Meter, o.Project.Glance, o.Version), promhttp.HandlerOpts{
+			ErrorLog: quietLog(o.Log), MaxRequestsInFlight: maxScrapes,
+		}),
+	}
+}
+
+// ServeHTTP answers one request.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for name, value := range secure {
+		w.Header().Set(name, value)
+	}
+	if refused := h.guard.look(r); refused != nil {
+		h.meter.refused(refused.reason)
+		switch refused.status {
+		case http.StatusUnauthorized:
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		case http.StatusMethodNotAllowed:
+			w.Header().Set("Allow", "GET, HEAD")
+		}
+		http.Error(w, refused.text, refused.status)
+		return
+	}
+	switch r.URL.Path {
+	case "/metrics", "/dev-metrics":
+		h.metrics.ServeHTTP(w, r)
+	case "/health/liveness":
+		h.health(w, r, liveness)
+	case "/health/readiness":
+		h.health(w, r, readiness)
+	case "/health/startup":
+		h.health(w, r, startup)
+	default:
+		http.Error(w, "there is nothing here: /metrics, /health/liveness, /health/readiness and /health/startup are served", http.StatusNotFound)
+	}
+}
+
+func (h *handler) health(w http.ResponseWriter, r *http.Request, c check) {
+	report := judge(c, h.glance().Status, r.URL.Query()["server"])
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	switch {
+	case report.Known != nil:
+		w.WriteHeader(http.StatusNotFound)
+	case !report.OK:
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	enc.Encode(report) //nolint:errcheck // who has gone need not know
+}

@@ -80,7 +80,8 @@ extension-install:
 # as an ordinary user; each preset that README calls supported, from npm or the
 # distribution (python3-django, python3-flask, python3-fastapi, python3-uvicorn);
 # PostgreSQL and Redis, from the distribution's packages postgresql and
-# redis-server, started by the tests; Neovim, Emacs and Vim (neovim, emacs-nox,
+# redis-server, and Prometheus and a browser that attacks the hub (prometheus,
+# chromium), all started by the tests; Neovim, Emacs and Vim (neovim, emacs-nox,
 # elpa-lsp-mode, elpa-eglot before Emacs 29, vim, vim-ale) and
 # vscode-languageserver-protocol from npm, each of which mends a port that is taken.
 # Caches are removed beside the real git, and in a race of 100,000 removals. It takes

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -228,6 +230,8 @@ func fakeSession() int {
 		return code
 	}
 	go p.watch()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "up 1\n") }))
+	defer web.Close()
 	in := bufio.NewReader(os.Stdin)
 	for {
 		body, err := readFrame(in)
@@ -257,6 +261,8 @@ func fakeSession() int {
 			result = map[string]any{"servers": p.states("stopped")}
 		case "devside/status":
 			result = map[string]any{"hubPid": hub, "servers": p.states("ready")}
+		case "devside/dashboard":
+			result = map[string]any{"url": web.URL}
 		case "shutdown":
 			p.stop()
 		}

@@ -41,6 +41,7 @@ var measurements = []measurement{
 	{rows: []string{"look200"}, make: looked("look200", 2)},
 	{rows: []string{"status-p50", "status-p99"}, make: measureStatus},
 	{rows: []string{"pipeline"}, make: measurePipeline},
+	{rows: []string{"scrape", "status-scraped"}, make: measureScrape},
 	{rows: []string{"logs", "logs-lost", "logs-memory"}, make: measureLogs},
 	{rows: []string{"initialize", "hub"}, make: measureExec},
 	{rows: []string{"left-stop"}, make: leftAfter("left-stop", "a graceful stop", nil)},

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -19,11 +21,17 @@ type handler struct {
 	meter   *Meter
 	glance  func() project.Glance
 	metrics http.Handler
+	pages   func(host, origin string) // told of a page that was refused, now and then
+	told    atomic.Int64              // when that was last, in Unix nanoseconds
 }
+
+// tellEvery is the time between two pages that are told of: a page can ask a
+// thousand times a second.
+const tellEvery = time.Minute
 
 func newHandler(o Options, token string, hosts map[string]bool) *handler {
 	return &handler{
-		guard: guard{hosts, sha256.Sum256([]byte(token))}, meter: o.Meter, glance: o.Project.Glance,
+		guard: guard{hosts, sha256.Sum256([]byte(token))}, meter: o.Meter, glance: o.Project.Glance, pages: o.Project.RefusedPage,
 		metrics: promhttp.HandlerFor(newRegistry(o.Meter, o.Project.Glance, o.Version), promhttp.HandlerOpts{
 			ErrorLog: quietLog(o.Log), MaxRequestsInFlight: maxScrapes,
 		}),
@@ -37,6 +45,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if refused := h.guard.look(r); refused != nil {
 		h.meter.refused(refused.reason)
+		h.tell(refused, r)
 		switch refused.status {
 		case http.StatusUnauthorized:
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -58,6 +67,19 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.Error(w, "there is nothing here: /metrics, /health/liveness, /health/readiness and /health/startup are served", http.StatusNotFound)
 	}
+}
+
+// tell takes down that a page of another site wanted something.
+func (h *handler) tell(refused *refusal, r *http.Request) {
+	if refused.reason != refusedHost && refused.reason != refusedOrigin {
+		return
+	}
+	now := time.Now().UnixNano()
+	last := h.told.Load()
+	if last != 0 && now-last < int64(tellEvery) || !h.told.CompareAndSwap(last, now) {
+		return
+	}
+	h.pages(r.Host, r.Header.Get("Origin"))
 }
 
 func (h *handler) health(w http.ResponseWriter, r *http.Request, c check) {

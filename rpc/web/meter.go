@@ -63,38 +63,41 @@ func NewMeter() *Meter {
 		answers: map[string]*timing{}, refusals: map[string]*atomic.Int64{},
 	}
 	for _, v := range wire.Verbs {
-		m.answers[v.Name] = newAnswers(v.Name)
+		m.answers[v.Name] = answers.of(v.Name)
 	}
-	m.answers[otherVerb] = newAnswers(otherVerb)
+	m.answers[otherVerb] = answers.of(otherVerb)
 	for _, reason := range refusals {
 		m.refusals[reason] = new(atomic.Int64)
 	}
 	return m
 }
 
-func newAnswers(verb string) *timing {
-	labels := prometheus.Labels{"verb": verb}
-	return &timing{
-		took: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "devside_rpc_duration_seconds", ConstLabels: labels, Buckets: answerBuckets,
-			Help: "From reading a client's request to the hub's answer, waiting for servers included.",
-		}),
-		failed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "devside_rpc_errors_total", ConstLabels: labels, Help: "Requests of clients that were answered with an error.",
-		}),
-	}
+// timed is what timings of one kind have in common.
+type timed struct {
+	took, failed         string // names
+	tookHelp, failedHelp string
+	label                string
+	buckets              []float64
 }
 
-func newProbes(server string) *timing {
-	labels := prometheus.Labels{"server": server}
+var (
+	answers = timed{
+		took: "devside_rpc_duration_seconds", tookHelp: "From reading a client's request to the hub's answer, waiting for servers included.",
+		failed: "devside_rpc_errors_total", failedHelp: "Requests of clients that were answered with an error.",
+		label: "verb", buckets: answerBuckets,
+	}
+	probes = timed{
+		took: "devside_probe_duration_seconds", tookHelp: "How long readiness and liveness probes took, failed ones included.",
+		failed: "devside_probe_failures_total", failedHelp: "Readiness and liveness probes that did not pass.",
+		label: "server", buckets: probeBuckets,
+	}
+)
+
+func (d timed) of(value string) *timing {
+	labels := prometheus.Labels{d.label: value}
 	return &timing{
-		took: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "devside_probe_duration_seconds", ConstLabels: labels, Buckets: probeBuckets,
-			Help: "How long readiness and liveness probes took, failed ones included.",
-		}),
-		failed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "devside_probe_failures_total", ConstLabels: labels, Help: "Readiness and liveness probes that did not pass.",
-		}),
+		took:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: d.took, Help: d.tookHelp, ConstLabels: labels, Buckets: d.buckets}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{Name: d.failed, Help: d.failedHelp, ConstLabels: labels}),
 	}
 }
 
@@ -112,7 +115,7 @@ func (m *Meter) Started(took time.Duration) { m.started.Observe(took.Seconds()) 
 func (m *Meter) Probed(server string, took time.Duration, ok bool) {
 	t, known := m.probes.Load(server)
 	if !known {
-		t, _ = m.probes.LoadOrStore(server, newProbes(server))
+		t, _ = m.probes.LoadOrStore(server, probes.of(server))
 	}
 	t.(*timing).observe(took, ok)
 }

@@ -32,6 +32,7 @@ func (f fixed) WantsHTTP() (string, bool)        { return "", false }
 func (f fixed) ListensHTTP(string)               {}
 func (f fixed) PortTaken(int) bool               { return false }
 func (f fixed) PortAfter(n int) (int, error)     { return n + 1, nil }
+func (f fixed) RefusedPage(_, _ string)          {}
 
 // measured is a meter and a picture with something of everything.
 func measured(servers int) (*Meter, project.Glance) {

@@ -39,6 +39,7 @@ type Project interface {
 	ListensHTTP(url string)
 	PortTaken(number int) bool
 	PortAfter(number int) (int, error)
+	RefusedPage(host, origin string)
 }
 
 // Options of a Server.
@@ -236,7 +237,7 @@ const (
 	headerPatience = 5 * time.Second  // also of a connection that never says a word
 	answerPatience = 10 * time.Second // for the whole of one request, and of one answer
 	idlePatience   = time.Minute      // Prometheus asks every 15 s by default
-	closePatience  = time.Second
+	closePatience  = 250 * time.Millisecond
 	maxHeader      = 8 << 10
 	maxConnections = 64
 )
@@ -269,7 +270,7 @@ func (s *Server) keepToken(token string) {
 	}
 }
 
-// close ends what is open. A request under way has a second.
+// close ends what is open. A request under way has closePatience.
 func (s *Server) close() {
 	if s.open == nil {
 		return

@@ -343,6 +343,25 @@ func TestSECLISTEveryAnswerHasTheHeadersAndNoneOfCORS(t *testing.T) {
 	}
 }
 
+// TestSECLISTARefusedPageIsInTheAuditLog, once for many requests.
+func TestSECLISTARefusedPageIsInTheAuditLog(t *testing.T) {
+	l := newLab(t, "")
+	url, _ := l.serve("127.0.0.1:0")
+	for range 20 {
+		l.get(url+"/metrics", "Host: evil.example", "Origin: http://evil.example")
+		l.get(url+"/metrics", "Origin: https://other.example")
+		l.get(url + "/no-token")
+	}
+	l.end()
+	text, err := os.ReadFile(l.paths.Audit())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), `"client-refused"`); n != 1 || !strings.Contains(string(text), `host \"evil.example\", from the page \"http://evil.example\", was refused`) {
+		t.Errorf("%d refusals in the audit log, want 1:\n%s", n, text)
+	}
+}
+
 func TestHEALTH1OfARealProject(t *testing.T) {
 	l := newLab(t, "")
 	l.trust()

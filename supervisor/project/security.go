@@ -46,6 +46,22 @@ func (p *Project) RefusedClient(pid, uid int) {
 	})
 }
 
+// maxNamed bounds what is taken down of what somebody calls themselves.
+const maxNamed = 200
+
+// RefusedPage takes down that a web page of another site, or a program that named
+// another host, wanted something of the HTTP side.
+func (p *Project) RefusedPage(host, origin string) {
+	who := fmt.Sprintf("a request that named the host %q", host[:min(len(host), maxNamed)])
+	if origin != "" {
+		who += fmt.Sprintf(", from the page %q,", origin[:min(len(origin), maxNamed)])
+	}
+	p.happened(status.Event{
+		Kind: status.HappenedSecurity, Act: status.ActClientRefused, At: time.Now(),
+		Message: who + " was refused: pages of other sites are not answered",
+	})
+}
+
 // processOf names a process without its arguments. One that has gone has no
 // name any more.
 func processOf(pid int) *status.Holder {

@@ -238,7 +238,7 @@ type Act string
 const (
 	ActKilled          Act = "killed"           // a process that devside did not start was ended
 	ActKillRefused     Act = "kill-refused"     // … was asked to be ended, and was not
-	ActClientRefused   Act = "client-refused"   // another user's process wanted to talk to a hub
+	ActClientRefused   Act = "client-refused"   // another user's process, or a page of another site, wanted to talk to a hub
 	ActHubRefused      Act = "hub-refused"      // … listened where a hub was expected
 	ActRootRefused     Act = "root-refused"     // devside was started as root and not told that it may
 	ActDeletionRefused Act = "deletion-refused" // something that is no cache was asked to be deleted

@@ -10,6 +10,7 @@ const marks = ['devside.yaml', 'Procfile', 'package.json'] as const;
 export class Projects implements vscode.Disposable {
   private readonly byRoot = new Map<string, Project>();
   private readonly roots = new Map<string, string>(); // of folders that were looked at, by their URI
+  private readonly watchers = new Map<string, vscode.Disposable>(); // by the folder's URI
   private marked = false; // a folder has one of the marks
   private readonly changed = new vscode.EventEmitter<Project | undefined>();
   private readonly subscriptions: vscode.Disposable;
@@ -29,14 +30,22 @@ export class Projects implements vscode.Disposable {
       }),
       vscode.workspace.onDidChangeWorkspaceFolders((e) => {
         for (const f of e.removed) this.forget(f);
+        this.watch();
         void this.open();
       }),
-      ...localFolders().map((f) => {
-        const watcher = vscode.workspace.createFileSystemWatcher(new vscode.RelativePattern(f, '{devside.yaml,Procfile}'), false, true, true);
-        watcher.onDidCreate(() => this.open());
-        return watcher;
-      }),
     );
+    this.watch();
+  }
+
+  /** Looks for a devside.yaml, or a Procfile, that is written later. */
+  private watch(): void {
+    for (const f of localFolders()) {
+      const key = f.uri.toString();
+      if (this.watchers.has(key)) continue;
+      const watcher = vscode.workspace.createFileSystemWatcher(new vscode.RelativePattern(f, '{devside.yaml,Procfile}'), false, true, true);
+      watcher.onDidCreate(() => this.open());
+      this.watchers.set(key, watcher);
+    }
   }
 
   get all(): readonly Project[] {
@@ -120,12 +129,15 @@ export class Projects implements vscode.Disposable {
   private forget(f: vscode.WorkspaceFolder): void {
     const root = this.roots.get(f.uri.toString());
     this.roots.delete(f.uri.toString());
+    this.watchers.get(f.uri.toString())?.dispose();
+    this.watchers.delete(f.uri.toString());
     if (root !== undefined) this.byRoot.delete(root);
     this.changed.fire(undefined);
   }
 
   dispose(): void {
     this.subscriptions.dispose();
+    for (const w of this.watchers.values()) w.dispose();
   }
 }
 

@@ -29,6 +29,7 @@ export class Sidecar implements vscode.Disposable {
   private session: Session = { kind: 'idle' };
   private generation = 0; // of the newest start: what an older one still says does not count
   private restarting: Promise<void> | undefined;
+  private restartsAsked = 0;
   private deaths = new Deaths();
   private readonly changed = new vscode.EventEmitter<Session>();
   private readonly status = new vscode.EventEmitter<Project>();
@@ -152,6 +153,7 @@ export class Sidecar implements vscode.Disposable {
       case 'idle':
       case 'failed':
         this.generation++;
+        if (before.kind === 'failed') this.become({ kind: 'idle' }); // who starts it now is told anew
         return;
       case 'stopping':
         return before.stopped;
@@ -171,21 +173,22 @@ export class Sidecar implements vscode.Disposable {
     }
   }
 
-  /** Stops and starts; calls that come meanwhile share it. */
+  /** Stops and starts. What is asked for meanwhile is done once more: a setting may have changed after it was read. */
   restart(): Promise<void> {
-    this.restarting ??= this.stop()
-      .then(() => {
-        this.deaths = new Deaths();
-        return this.start();
-      })
-      .then(
-        () => undefined,
-        () => undefined, // the session says why
-      )
-      .finally(() => {
-        this.restarting = undefined;
-      });
+    this.restartsAsked++;
+    this.restarting ??= this.restartAsAsked().finally(() => {
+      this.restarting = undefined;
+    });
     return this.restarting;
+  }
+
+  private async restartAsAsked(): Promise<void> {
+    for (let done = 0; done !== this.restartsAsked; ) {
+      done = this.restartsAsked;
+      await this.stop();
+      this.deaths = new Deaths();
+      await this.start().catch(() => undefined); // it has been told
+    }
   }
 
   /** Has the sidecar ask for the settings again. */

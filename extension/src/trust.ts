@@ -2,11 +2,12 @@
 import * as vscode from 'vscode';
 import type { Projects } from './projects';
 import { ErrorCodes, type Project } from './protocol';
-import { RequestError, type Sidecar } from './session';
+import { complain, RequestError, type Sidecar } from './session';
 import { trustText } from './status';
 
-/** A question of more lines is shown as a document, since a dialogue cuts it. */
+/** A question of more, or of longer, lines is shown as a document, since a dialogue cuts it. */
 const mostLines = 25;
+const longestLine = 300;
 
 const scheme = 'devside-commands';
 
@@ -41,7 +42,12 @@ export class Trust implements vscode.Disposable {
   private async tellChanged(p: Project): Promise<void> {
     const review = 'Review Commands';
     const choice = await vscode.window.showWarningMessage(`The commands of ${p.name} have changed. None of them is run before you have agreed to them.`, review);
-    if (choice === review) await this.ask(p.root);
+    if (choice !== review) return;
+    try {
+      await this.ask(p.root);
+    } catch (error) { // the hub was lost meanwhile
+      await complain(`devside: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 
   /** Does what needs trust, and asks for it when devside says that it is missing. Undefined: not agreed. */
@@ -77,7 +83,8 @@ export class Trust implements vscode.Disposable {
     const text = trustText(p.trust.commands, p.trust.cleanup ?? []);
     const question = `Run these commands of ${p.name}?`;
     const yes = 'Trust and Run';
-    if (text.split('\n').length <= mostLines) {
+    const lines = text.split('\n');
+    if (lines.length <= mostLines && lines.every((line) => line.length <= longestLine)) {
       return (await vscode.window.showWarningMessage(question, { modal: true, detail: text }, yes)) === yes;
     }
     const uri = vscode.Uri.from({ scheme, path: `/${p.trust.hash}/commands of ${p.name}` });

@@ -117,6 +117,19 @@ export const stories = {
     await end(window);
   },
 
+  async 'a port is freed from the palette, after a look at who holds it'(w) {
+    const { window, api } = await opened(w, 'free');
+    await whileHeld(api, async (pid, ended) => {
+      await window.palette('devside: Free a Port…');
+      await window.choose(String(api));
+      assert.match(await window.dialog().innerText(), new RegExp(`Stop node \\(pid ${pid}`));
+      await window.answer('Stop It');
+      await ended;
+    });
+    await window.toast(`Port ${api} is free.`).waitFor();
+    await window.close();
+  },
+
   async 'a crash is shown on its line, and a save mends it'(w) {
     const folder = w.folder('crash', broken(await freePort()));
     const window = await w.open(folder);
@@ -222,13 +235,26 @@ export const stories = {
     await window.palette('devside: Show Logs…');
     await window.choose('api');
     await window.prints('api is getting up');
-    for (let times = 1; times <= 2; times++) {
-      const [pid, ...others] = sidecars(w).filter((p) => !before.has(p));
+    const kill = async () => {
+      const ours = () => sidecars(w).filter((p) => !before.has(p));
+      await until('a sidecar', () => ours().length > 0);
+      const [pid, ...others] = ours();
       assert.deepEqual(others, [], 'one sidecar for each window');
       const start = startOf(pid);
       process.kill(pid, 'SIGKILL');
       await until('the end of the sidecar', () => startOf(pid) !== start);
-      await until('another sidecar', () => sidecars(w).some((p) => !before.has(p) && p !== pid));
+    };
+    // The item says something else in between, and then the same again.
+    const back = async () => {
+      const heard = (await window.said()).length;
+      await kill();
+      await until('the sidecar to be back', async () => {
+        const said = await window.said();
+        return said.length > heard && /2\/2/.test(said.at(-1));
+      }, { last: () => window.said() });
+    };
+    for (let times = 1; times <= 2; times++) {
+      await back();
       await window.status(/devside 2\/2/);
       assert.deepEqual(await pids(window), servers);
       await fetch(`http://127.0.0.1:${api}/after-kill-${times}`);
@@ -238,6 +264,15 @@ export const stories = {
     await window.palette('devside: Restart Server…');
     await window.choose('api');
     await until('another process of api', async () => ![0, servers.api].includes((await pids(window)).api));
+    await window.status(/devside 2\/2/);
+    // Whoever dies again and again is not started for ever, but by a person.
+    for (let times = 1; times <= 4; times++) await back();
+    await kill();
+    await window.toast('five times within three minutes').waitFor();
+    assert.match((await window.health().locator('a').getAttribute('aria-label')) ?? '', /devside does not run/);
+    await window.dismissToasts();
+    await window.palette('devside: Restart Sidecar');
+    await window.palette('devside: Start All'); // they have ended where that took longer than they linger
     await window.status(/devside 2\/2/);
     await end(window);
   },

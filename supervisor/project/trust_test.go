@@ -195,6 +195,34 @@ func TestAnAutomaticRestartRunsNothingThatNobodyAgreedTo(t *testing.T) {
 	}
 }
 
+// TestWhatWaitsWhenItsClientGoesIsStillAgreedTo: a `start --trust --no-wait` of a
+// server that waits for another.
+func TestWhatWaitsWhenItsClientGoesIsStillAgreedTo(t *testing.T) {
+	f := newFixture(t, `version: 1
+servers:
+  api: {command: [sleep, "1000"], ready: {exec: [test, -f, go], within: 60s}}
+  web: {command: [sleep, "1000"], depends_on: [api]}
+  other: {command: [sleep, "1000"]}
+`).open()
+	f.Vouch(1)
+	asks := f.asks()
+	asks.NoWait = true
+	if _, _, err := f.Start(t.Context(), []string{"web"}, asks); err != nil {
+		t.Fatal(err)
+	}
+	f.await("web to wait", func(st *status.Project) bool {
+		return st.Servers[0].State == status.Starting && st.Servers[1].State == status.Waiting
+	})
+	f.Vouch(-1)
+	f.write("go", "")
+	f.await("web", func(st *status.Project) bool { return st.Servers[1].State == status.Ready })
+	if st := f.Status(); st.Trust.State != status.Untrusted {
+		t.Error("it vouches after it has gone")
+	}
+	_, _, err := f.Start(t.Context(), []string{"other"}, f.asks()) // nobody has asked for it before
+	untrusted(t, err)
+}
+
 func TestAVouchingClientAgreesToChanges(t *testing.T) {
 	port := freePort(t)
 	f := opened(t, config(server("api", port, serving)))

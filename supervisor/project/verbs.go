@@ -215,8 +215,24 @@ func (p *Project) Restore(ctx context.Context, env []string) {
 // Log returns a server's output.
 func (p *Project) Log(server string) (*logs.Log, error) { return p.group.Log(server) }
 
-// Vouch counts the connected clients that vouch for the project.
-func (p *Project) Vouch(more int) { p.update(func(v *view) { v.vouched += more }) }
+// Vouch counts the connected clients that vouch for the project. What was told to
+// start while they did, and waits for something yet, is agreed to as it is now.
+func (p *Project) Vouch(more int) {
+	if more < 0 {
+		p.agreeToWhatWaits()
+	}
+	p.update(func(v *view) { v.vouched += more })
+}
+
+func (p *Project) agreeToWhatWaits() {
+	configured := p.view.Load().loaded.Project.Servers
+	for _, s := range p.group.Snapshots() {
+		i := slices.IndexFunc(configured, func(c spec.Server) bool { return c.Name == s.Name })
+		if s.State == status.Waiting && i >= 0 {
+			p.mayStart(configured[i])
+		}
+	}
+}
 
 // Trust agrees to the commands with this hash, and applies the configuration
 // that has waited for that. It reports whether they are those of now.

@@ -48,7 +48,7 @@ func split(addr string) addresses {
 // dial connects to the first address that accepts. If none does, it returns the
 // error of the one that was asked first.
 func (a addresses) dial(ctx context.Context) (net.Conn, error) {
-	var d net.Dialer
+	d := net.Dialer{KeepAlive: -1} // closed within seconds: four system calls less
 	var firstErr error
 	for i, addr := range a {
 		conn, err := d.DialContext(ctx, "tcp", addr)

@@ -21,6 +21,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -65,9 +66,8 @@ type Server struct {
 
 	// Only Run's goroutine touches what follows.
 	asked  string // the address that a client has asked for last; it comes before the configuration's
-	wanted string // the address that was tried last; empty: none
+	wanted string // the address that was tried last for either; empty: none
 	open   *listening
-	err    error // why wanted could not be had
 }
 
 // listening is one listener and what serves it.
@@ -114,32 +114,24 @@ func (s *Server) Run(ctx context.Context) {
 }
 
 func (s *Server) answer(a ask) {
+	var err error
 	switch {
 	case a.rewrite:
 		if s.open != nil {
 			s.keepToken(s.token)
 		}
+	case a.address != "" && (a.address != s.wanted || s.open == nil):
+		err = s.wish(a.address)
 	case a.address != "":
-		s.asked = a.address
-		s.retry()
+		s.asked = a.address // where it listens already
 	case s.open == nil:
-		if configured, _ := s.o.Project.WantsHTTP(); s.asked == "" {
-			s.asked = cmp.Or(configured, DefaultAddress)
-		}
-		s.retry()
+		configured, _ := s.o.Project.WantsHTTP()
+		err = s.wish(cmp.Or(s.asked, configured, DefaultAddress))
 	}
 	if s.open != nil {
 		*a.url = s.open.url
 	}
-	a.done <- s.err
-}
-
-// retry aims also at an address that could not be had before.
-func (s *Server) retry() {
-	if s.open == nil {
-		s.wanted = ""
-	}
-	s.aim()
+	a.done <- err
 }
 
 // Serve has the HTTP side listen and returns its base URL and the token. An
@@ -181,19 +173,45 @@ func (s *Server) aim() {
 	if want == s.wanted {
 		return
 	}
-	s.close()
-	s.wanted, s.err = want, nil
+	s.wanted = want // also where it can't be had: it is tried once
 	if want == "" {
+		s.close()
 		s.o.Log.Info().Msg("HTTP: nothing listens any more")
 		return
 	}
-	l, host, err := s.listen(want)
-	if err != nil {
-		s.err = fmt.Errorf("listen on %s for HTTP: %w", want, err)
-		s.o.Log.Error().Err(err).Str("address", want).Msg("HTTP: can't listen")
-		return
+	s.move(want) //nolint:errcheck // it is in the log
+}
+
+// wish is aim for a client. What can't be had is not wished for.
+func (s *Server) wish(address string) error {
+	if err := s.move(address); err != nil {
+		return err
 	}
-	s.serve(l, host)
+	s.asked, s.wanted = address, address
+	return nil
+}
+
+// move listens at an address, and no longer where it did. If it can't be had,
+// that stays as it is.
+func (s *Server) move(address string) error {
+	var before string // the address that is closed first
+	if s.open != nil && strings.HasSuffix(s.open.url, address[strings.LastIndexByte(address, ':'):]) {
+		before = strings.TrimPrefix(s.open.url, "http://") // another loopback address, or name: the port is our own
+		s.close()
+	}
+	l, host, err := s.listen(address)
+	if err == nil {
+		s.close()
+		s.serve(l, host)
+		return nil
+	}
+	s.o.Log.Error().Err(err).Str("address", address).Msg("HTTP: can't listen")
+	if before != "" {
+		if l, host, err := s.listen(before); err == nil {
+			s.serve(l, host)
+		}
+	}
+	return fmt.Errorf("listen on %s for HTTP: %w", address, err)
 }
 
 // listenTries bounds the ports that are tried after one that was taken: each was

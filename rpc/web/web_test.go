@@ -249,15 +249,39 @@ func TestAPortOfAServerIsPassedOverThoughItIsFree(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatCantBeHadIsAnError(t *testing.T) {
+func TestAnAddressThatCantBeHadIsAnErrorAndChangesNothing(t *testing.T) {
 	l := newLab(t, "")
 	// A documentation address: it is nobody's here.
-	if url, _, err := l.server.Serve(t.Context(), "192.0.2.1:0"); err == nil {
+	const nobodys = "192.0.2.1:0"
+	if url, _, err := l.server.Serve(t.Context(), nobodys); err == nil {
 		t.Fatalf("it listens at %s", url)
 	}
-	if url, _ := l.serve("127.0.0.1:0"); url == "" {
-		t.Error("after that it listens nowhere")
+	url, _ := l.serve("127.0.0.1:0")
+	_, number, _ := net.SplitHostPort(hostPort(url))
+	for _, address := range []string{nobodys, "192.0.2.1:" + number} {
+		if _, _, err := l.server.Serve(t.Context(), address); err == nil {
+			t.Errorf("it listens at %s now", address)
+		}
 	}
+	if again, _ := l.serve(""); again != url {
+		t.Errorf("it listened at %s, and now at %s", url, again)
+	}
+	if answer, _ := l.get(url + "/metrics"); answer.StatusCode != http.StatusOK {
+		t.Error(answer.Status)
+	}
+}
+
+func TestThePortStaysWhenOnlyTheNameOfTheAddressIsAnother(t *testing.T) {
+	l := newLab(t, "")
+	url, _ := l.serve("127.0.0.1:0")
+	_, number, _ := net.SplitHostPort(hostPort(url))
+	if again, _ := l.serve("localhost:" + number); again != url {
+		t.Errorf("asked for localhost it moved from %s to %s", url, again)
+	}
+	if other, _ := l.serve("[::1]:" + number); other != "http://[::1]:"+number {
+		t.Errorf("asked for ::1 it moved from %s to %s", url, other)
+	}
+	closedTo(t, url)
 }
 
 func TestSECURITY003TheTokenIsPrivateAndGoesWithTheHub(t *testing.T) {

@@ -187,7 +187,7 @@ func (d *dispatcher) place(number uint64, cancel context.CancelCauseFunc) bool {
 }
 
 // guard runs f, which answers r. If f panics or ends its goroutine instead,
-// req is answered with that. (If it does so after its answer, the second one
+// r is answered with that. (If it does so after its answer, the second one
 // is refused by the stream.)
 func (d *dispatcher) guard(r asked, f func()) {
 	returned := false

@@ -67,7 +67,7 @@ func (e *UnknownError) Error() string { return fmt.Sprintf("there is no server n
 // for the log of each server; runs are counted on from its last.
 func NewGroup(host Host, newLog func(server string) *logs.Log, changed func()) *Group {
 	if host.Meter == nil {
-		host.Meter = unmeasured{}
+		host.Meter = Unmeasured{}
 	}
 	g := &Group{host: host, changed: changed, newLog: newLog, members: map[string]*member{}, logs: map[string]*logs.Log{}, external: map[string]dependency{}, lent: map[int]string{}, others: map[string]int{}}
 	g.ctx, g.cancel = context.WithCancel(context.Background()) // outlives every request; Close ends it

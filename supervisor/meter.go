@@ -18,11 +18,14 @@ type Meter interface {
 	Probed(server string, took time.Duration, ok bool)
 }
 
-// unmeasured is the Meter of a Host without one.
-type unmeasured struct{}
+// Unmeasured is the Meter of a Host without one.
+type Unmeasured struct{}
 
-func (unmeasured) Started(time.Duration)              {}
-func (unmeasured) Probed(string, time.Duration, bool) {}
+// Started does nothing.
+func (Unmeasured) Started(time.Duration) {}
+
+// Probed does nothing.
+func (Unmeasured) Probed(string, time.Duration, bool) {}
 
 // counts says how often something happened, by what it was. A value is never
 // changed once it is published.

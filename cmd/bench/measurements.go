@@ -648,6 +648,26 @@ func answerSize(ctx context.Context, s *session) (int, error) {
 	}
 }
 
+// repeat does one thing n times, and returns how long each took by its own word.
+func repeat(n int, unit time.Duration, one func() (time.Duration, error)) (took []float64, err error) {
+	for range n {
+		t, err := one()
+		if err != nil {
+			return took, err
+		}
+		took = append(took, float64(t)/float64(unit))
+	}
+	return took, nil
+}
+
+// asksStatus is one request for the status, and how long it took.
+func (c *client) asksStatus(ctx context.Context) func() (time.Duration, error) {
+	return func() (time.Duration, error) {
+		t, err := c.call(ctx, "devside/status", struct{}{}, nil)
+		return t.took(), err
+	}
+}
+
 // measureStatus measures how long the state of ten servers takes to be told,
 // through sidecar and hub, one request after the other.
 func measureStatus(ctx context.Context, b *bench) (rows []row, err error) {
@@ -669,16 +689,9 @@ func measureStatus(ctx context.Context, b *bench) (rows []row, err error) {
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
 	sequence := func(c *client, p50, p99 *[]float64) error {
-		var took []float64
-		for range b.plan.requests {
-			t, err := c.call(ctx, "devside/status", struct{}{}, nil)
-			if err != nil {
-				return err
-			}
-			took = append(took, float64(t.took())/float64(time.Microsecond))
-		}
+		took, err := repeat(b.plan.requests, time.Microsecond, c.asksStatus(ctx))
 		*p50, *p99 = append(*p50, percentile(took, 50)), append(*p99, percentile(took, 99))
-		return nil
+		return err
 	}
 	err = rounds(ctx, b.plan.runs,
 		func() error { return sequence(h.client, &p50.Bare, &p99.Bare) },

@@ -44,16 +44,13 @@ func measureScrape(ctx context.Context, b *bench) (rows []row, err error) {
 	go func() { served <- h.Serve(bare) }()
 	defer func() { err = errors.Join(err, h.Close()); <-served }()
 	sequence := func(url string, p50 *[]float64) error {
-		var took []float64
-		for range min(b.plan.requests, 200) {
+		took, err := repeat(min(b.plan.requests, 200), time.Millisecond, func() (time.Duration, error) {
 			began := time.Now()
-			if _, err := scrape(ctx, client, url); err != nil {
-				return err
-			}
-			took = append(took, ms(time.Since(began)))
-		}
+			_, err := scrape(ctx, client, url)
+			return time.Since(began), err
+		})
 		*p50 = append(*p50, percentile(took, 50))
-		return nil
+		return err
 	}
 	err = rounds(ctx, b.plan.runs,
 		func() error { return sequence("http://"+bare.Addr().String(), &r.Bare) },
@@ -63,16 +60,9 @@ func measureScrape(ctx context.Context, b *bench) (rows []row, err error) {
 		return []row{r}, err
 	}
 	statuses := func(p50 *[]float64) error {
-		var took []float64
-		for range min(b.plan.requests, 1000) {
-			t, err := s.call(ctx, "devside/status", struct{}{}, nil)
-			if err != nil {
-				return err
-			}
-			took = append(took, float64(t.took())/float64(time.Microsecond))
-		}
+		took, err := repeat(min(b.plan.requests, 1000), time.Microsecond, s.asksStatus(ctx))
 		*p50 = append(*p50, percentile(took, 50))
-		return nil
+		return err
 	}
 	err = rounds(ctx, b.plan.runs,
 		func() error { return statuses(&status.Bare) },

@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import * as path from 'node:path';
+import { textOf } from './status';
 
 export interface Binary { path: string; version: string; from: Source }
 
@@ -64,6 +65,6 @@ function reason(error: unknown): string {
     case 'EACCES':
       return 'it may not be run';
     default:
-      return error instanceof Error ? error.message : String(error);
+      return textOf(error);
   }
 }

@@ -8,7 +8,7 @@ import { pickServer } from './pick';
 import { exists, localFolders, type Projects } from './projects';
 import { COMMAND_PREFIX, RUNS, type Project, type Server, type StartResult } from './protocol';
 import { complain, RequestError, type Sidecar } from './session';
-import { bytes, holderText, isActive, isHeld, outcome, portText, visible } from './status';
+import { bytes, holderText, isActive, isHeld, outcome, portText, textOf, visible } from './status';
 import type { Target } from './tree';
 import type { Trust } from './trust';
 
@@ -72,7 +72,7 @@ async function told(run: () => Promise<void> | void): Promise<void> {
     await run();
   } catch (error) {
     if (error instanceof RequestError && error.data?.code === 'workspace-untrusted') return offerTrust();
-    const text = error instanceof Error ? error.message : String(error);
+    const text = textOf(error);
     const hint = error instanceof RequestError && error.data?.hint !== undefined ? ` (${error.data.hint})` : '';
     await complain(`devside: ${text}${hint}`);
   }

@@ -4,6 +4,7 @@ import { exists, type Projects } from './projects';
 import type { LogLine } from './protocol';
 import type { Sidecar } from './session';
 import { after, markOf, paint, places, skipped, type Mark } from './logText';
+import { textOf } from './status';
 import type { Target } from './tree';
 
 export class Logs implements vscode.Disposable {
@@ -166,7 +167,7 @@ class LogTerminal implements vscode.Pseudoterminal {
     } catch (error) {
       if (this.following !== asked) return;
       this.following = { kind: 'no' };
-      this.write.fire(`\x1b[31m${error instanceof Error ? error.message : String(error)}\x1b[0m\r\n`);
+      this.write.fire(`\x1b[31m${textOf(error)}\x1b[0m\r\n`);
     }
   }
 

@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 import type { Project } from './protocol';
 import { speaks, type Sidecar } from './session';
-import type { Condition } from './status';
+import { textOf, type Condition } from './status';
 
 /** Files at the top of a folder that say that there may be servers. */
 const marks = ['devside.yaml', 'Procfile', 'package.json'] as const;
@@ -105,7 +105,7 @@ export class Projects implements vscode.Disposable {
     try {
       await this.ask(f);
     } catch (error) {
-      this.output.appendLine(`${f.name}: ${error instanceof Error ? error.message : String(error)}`);
+      this.output.appendLine(`${f.name}: ${textOf(error)}`);
     }
   }
 

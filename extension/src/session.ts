@@ -7,6 +7,7 @@ import type { CloseHandlerResult, LanguageClient, Middleware } from 'vscode-lang
 import { findBinary, type Binary } from './binary';
 import { DID_CHANGE_STATUS, DID_LOG, METHOD_PREFIX, PROTOCOL, RUNS, type DidLogParams, type ErrorData, type Project, type Requests, type Verb } from './protocol';
 import { Deaths } from './deaths';
+import { textOf } from './status';
 
 export type Session =
   | { kind: 'idle' } // nothing asked for it yet
@@ -83,7 +84,7 @@ export class Sidecar implements vscode.Disposable {
       this.become({ kind: 'running', generation, client });
       return client;
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
+      const why = textOf(error);
       if (generation === this.generation) this.fail(why, first);
       throw error;
     }

@@ -64,6 +64,11 @@ export function stateWord(s: Server): string {
   return lookOf(s.state).word;
 }
 
+/** What went wrong, whatever was thrown. */
+export function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** The status bar's item. */
 export function bar(c: Condition): Bar | undefined {
   switch (c.kind) {

@@ -3,7 +3,7 @@ import * as vscode from 'vscode';
 import type { Projects } from './projects';
 import { ErrorCodes, type Project } from './protocol';
 import { complain, RequestError, type Sidecar } from './session';
-import { trustText } from './status';
+import { textOf, trustText } from './status';
 
 /** A question of more, or of longer, lines is shown as a document, since a dialogue cuts it. */
 const mostLines = 25;
@@ -46,7 +46,7 @@ export class Trust implements vscode.Disposable {
     try {
       await this.ask(p.root);
     } catch (error) { // the hub was lost meanwhile
-      await complain(`devside: ${error instanceof Error ? error.message : String(error)}`);
+      await complain(`devside: ${textOf(error)}`);
     }
   }
 

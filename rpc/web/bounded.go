@@ -1,7 +1,6 @@
 package web
 
 import (
-	"io"
 	"log"
 	"net"
 	"strings"
@@ -56,8 +55,6 @@ func (p *placed) Close() error {
 func quietLog(to zerolog.Logger) *log.Logger { return log.New(debugWriter{to}, "", 0) }
 
 type debugWriter struct{ to zerolog.Logger }
-
-var _ io.Writer = debugWriter{}
 
 func (w debugWriter) Write(line []byte) (int, error) {
 	w.to.Debug().Str("part", "http").Msg(strings.TrimSpace(string(line)))

@@ -38,6 +38,13 @@ func newHandler(o Options, token string, hosts map[string]bool) *handler {
 	}
 }
 
+// public are the paths that need no token: what scrapers and scripts ask for. There
+// are no others yet.
+var public = map[string]func(*handler, http.ResponseWriter, *http.Request){
+	"/metrics": (*handler).scrape, "/dev-metrics": (*handler).scrape,
+	"/health/liveness": healthBy(liveness), "/health/readiness": healthBy(readiness), "/health/startup": healthBy(startup),
+}
+
 // ServeHTTP answers one request.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, value := range secure {
@@ -55,18 +62,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, refused.text, refused.status)
 		return
 	}
-	switch r.URL.Path {
-	case "/metrics", "/dev-metrics":
-		h.metrics.ServeHTTP(w, r)
-	case "/health/liveness":
-		h.health(w, r, liveness)
-	case "/health/readiness":
-		h.health(w, r, readiness)
-	case "/health/startup":
-		h.health(w, r, startup)
-	default:
+	serve := public[r.URL.Path]
+	if serve == nil {
 		http.Error(w, "there is nothing here: /metrics, /health/liveness, /health/readiness and /health/startup are served", http.StatusNotFound)
+		return
 	}
+	serve(h, w, r)
 }
 
 // tell takes down that a page of another site wanted something.
@@ -80,6 +81,12 @@ func (h *handler) tell(refused *refusal, r *http.Request) {
 		return
 	}
 	h.pages(r.Host, r.Header.Get("Origin"))
+}
+
+func (h *handler) scrape(w http.ResponseWriter, r *http.Request) { h.metrics.ServeHTTP(w, r) }
+
+func healthBy(c check) func(*handler, http.ResponseWriter, *http.Request) {
+	return func(h *handler, w http.ResponseWriter, r *http.Request) { h.health(w, r, c) }
 }
 
 func (h *handler) health(w http.ResponseWriter, r *http.Request, c check) {

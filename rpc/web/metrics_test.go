@@ -261,6 +261,16 @@ func TestTheDashboardAsksForWhatThereIs(t *testing.T) {
 	}
 }
 
+func scrape(t testing.TB, h http.Handler) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	r.Host = "127.0.0.1:9000"
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, r); w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+}
+
 // TestScrapesAndCountsAtOnce is for the race detector, and for what is lost.
 func TestScrapesAndCountsAtOnce(t *testing.T) {
 	m, g := measured(3)
@@ -277,12 +287,7 @@ func TestScrapesAndCountsAtOnce(t *testing.T) {
 		})
 	}
 	for range 50 {
-		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-		r.Host = "127.0.0.1:9000"
-		w := httptest.NewRecorder()
-		if h.ServeHTTP(w, r); w.Code != http.StatusOK {
-			t.Fatalf("%d %s", w.Code, w.Body)
-		}
+		scrape(t, h)
 	}
 	counting.Wait()
 	all := gathered(t, m, g)
@@ -301,12 +306,7 @@ func BenchmarkScrape(b *testing.B) {
 			m, g := measured(n)
 			h := newHandler(Options{Project: fixed{g}, Meter: m}, "token", hostsOf("127.0.0.1", 9000))
 			for b.Loop() {
-				w := httptest.NewRecorder()
-				r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-				r.Host = "127.0.0.1:9000"
-				if h.ServeHTTP(w, r); w.Code != http.StatusOK {
-					b.Fatal(w.Code)
-				}
+				scrape(b, h)
 			}
 		})
 	}

@@ -61,7 +61,7 @@ type Options struct {
 type Server struct {
 	o     Options
 	token string
-	asks  chan ask
+	asks  chan func() // run by Run's goroutine
 	ended chan struct{}
 
 	// Only Run's goroutine touches what follows.
@@ -77,18 +77,11 @@ type listening struct {
 	served chan struct{} // closed when Serve has returned
 }
 
-type ask struct {
-	address string
-	rewrite bool // the token's file is to be written anew, and nothing else
-	done    chan error
-	url     *string
-}
-
 // New returns a server that does not listen yet.
 func New(o Options) *Server {
 	var token [32]byte
 	rand.Read(token[:]) //nolint:errcheck // never fails since Go 1.24
-	return &Server{o: o, token: hex.EncodeToString(token[:]), asks: make(chan ask), ended: make(chan struct{})}
+	return &Server{o: o, token: hex.EncodeToString(token[:]), asks: make(chan func()), ended: make(chan struct{})}
 }
 
 // ErrEnded: the hub ends.
@@ -107,31 +100,10 @@ func (s *Server) Run(ctx context.Context) {
 			return
 		case <-sub.News:
 			sub.Events() // not ours to keep
-		case a := <-s.asks:
-			s.answer(a)
+		case ask := <-s.asks:
+			ask()
 		}
 	}
-}
-
-func (s *Server) answer(a ask) {
-	var err error
-	switch {
-	case a.rewrite:
-		if s.open != nil {
-			s.keepToken(s.token)
-		}
-	case a.address != "" && (a.address != s.wanted || s.open == nil):
-		err = s.wish(a.address)
-	case a.address != "":
-		s.asked = a.address // where it listens already
-	case s.open == nil:
-		configured, _ := s.o.Project.WantsHTTP()
-		err = s.wish(cmp.Or(s.asked, configured, DefaultAddress))
-	}
-	if s.open != nil {
-		*a.url = s.open.url
-	}
-	a.done <- err
 }
 
 // Serve has the HTTP side listen and returns its base URL and the token. An
@@ -139,8 +111,10 @@ func (s *Server) answer(a ask) {
 // or else DefaultAddress. A port that is taken is passed over for the next free
 // one.
 func (s *Server) Serve(ctx context.Context, address string) (url, token string, err error) {
-	a := ask{address: address, done: make(chan error, 1), url: &url}
-	if err := s.put(ctx, a); err != nil {
+	if ended := s.ask(ctx, func() { url, err = s.at(address) }); ended != nil {
+		return "", "", ended
+	}
+	if err != nil {
 		return "", "", err
 	}
 	return url, s.token, nil
@@ -149,19 +123,42 @@ func (s *Server) Serve(ctx context.Context, address string) (url, token string, 
 // Rewrite writes the token's file again, if there is one: somebody has removed
 // the state.
 func (s *Server) Rewrite(ctx context.Context) {
-	var url string
-	s.put(ctx, ask{rewrite: true, done: make(chan error, 1), url: &url}) //nolint:errcheck // then there is nothing to write
+	s.ask(ctx, func() { //nolint:errcheck // then there is nothing to write
+		if s.open != nil {
+			s.keepToken(s.token)
+		}
+	})
 }
 
-func (s *Server) put(ctx context.Context, a ask) error {
+// ask runs f on Run's goroutine and waits for it.
+func (s *Server) ask(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
 	select {
-	case s.asks <- a:
-		return <-a.done
+	case s.asks <- func() { f(); close(ran) }:
+		<-ran
+		return nil
 	case <-s.ended:
 		return ErrEnded
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// at has it listen at what a client asks for, and returns its base URL.
+func (s *Server) at(address string) (url string, err error) {
+	switch {
+	case s.open == nil && address == "":
+		configured, _ := s.o.Project.WantsHTTP()
+		err = s.wish(cmp.Or(s.asked, configured, DefaultAddress))
+	case s.open == nil, address != "" && address != s.wanted:
+		err = s.wish(address)
+	case address != "":
+		s.asked = address // where it listens already
+	}
+	if err != nil {
+		return "", err
+	}
+	return s.open.url, nil
 }
 
 // aim listens where it is wanted now, if it does not yet.

@@ -21,12 +21,10 @@ type Meter interface {
 }
 
 // unmeasured is the Meter of a project without one.
-type unmeasured struct{}
+type unmeasured struct{ supervisor.Unmeasured }
 
-func (unmeasured) Started(time.Duration)              {}
-func (unmeasured) Probed(string, time.Duration, bool) {}
-func (unmeasured) Killed()                            {}
-func (unmeasured) Changed(int)                        {}
+func (unmeasured) Killed()     {}
+func (unmeasured) Changed(int) {}
 
 // picture is all that a status is made of. Nothing of it is ever changed.
 type picture struct {
